@@ -1,1 +1,34 @@
+//! Quorate: a replicated control plane for agents that run inside containers.
+//!
+//! ```text
+//!  client ──HTTP──> api ──Command──> proposer ──> consensus (openraft, log on sled)
+//!    ^                                                │ committed, in order, on every manager
+//!    │                                                v
+//!    └────────── reads <────────── state  (pure: State x Command -> State, Outcome)
+//!                                                     │ watched
+//!                              control (leader only: plan on a snapshot, propose commands)
+//!                                                     │ desired state
+//!  container: runner <── session (any manager) ───────┘
+//! ```
+//!
+//! One direction: requests become commands, commands become state, state drives control loops
+//! and sessions; what runners observe comes back as commands.
 
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod command;
+pub mod config;
+pub mod consensus;
+pub mod control;
+pub mod engine;
+pub mod model;
+pub mod plan;
+pub mod runner;
+pub mod security;
+pub mod session;
+pub mod state;
+pub mod telemetry;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! HTTP resources over the replicated state: one file a resource. The only user of axum.

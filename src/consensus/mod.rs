@@ -1,0 +1,1 @@
+//! Raft, its log, its snapshots and its network. The only user of openraft and sled.

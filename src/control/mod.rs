@@ -1,0 +1,1 @@
+//! Loops that run on the leader only: they read state, plan, and propose commands.

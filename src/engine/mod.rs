@@ -1,0 +1,1 @@
+//! Docker Engines: watching and inspecting their containers. The only user of bollard.

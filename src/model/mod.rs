@@ -1,0 +1,1 @@
+//! The nouns of Quorate as plain data.

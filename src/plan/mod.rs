@@ -1,0 +1,1 @@
+//! Pure planning: filters, scores, verdicts and their explanations.

@@ -1,0 +1,1 @@
+//! The process inside a container that starts, supervises and stops agents.

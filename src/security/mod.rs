@@ -1,0 +1,1 @@
+//! The cluster's own CA, certificates and tokens.

@@ -1,0 +1,1 @@
+//! The manager side of runner sessions.

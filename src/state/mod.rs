@@ -1,0 +1,1 @@
+//! The replicated state and how commands change it. Pure.

@@ -1,0 +1,1 @@
+//! Length-delimited postcard frames over any byte stream.
