@@ -1,1 +1,18 @@
 //! Raft, its log, its snapshots and its network. The only user of openraft and sled.
+//!
+//! The rest of the program sees one handle, [`Consensus`]: propose a command, read the state
+//! (linearizable or as it is here), watch it change, ask who leads. What lies behind it:
+//!
+//! - a proposal goes to the proposer, which drains what waits into one batch and hands it to the
+//!   local raft core on the leader, or to the leader in one frame from anywhere else;
+//! - a linearizable read joins the next ReadIndex round, which all reads waiting on this manager
+//!   share, and then waits until the local state has applied that index;
+//! - apply publishes an immutable [`State`] after each batch: readers never block it.
+
+mod error;
+mod handle;
+
+pub use self::{
+    error::{MembershipError, ProposeError, ReadError},
+    handle::{Consensus, Digest, DigestAck, Leadership, ManagerStatus, Status},
+};

@@ -1,0 +1,278 @@
+//! The handle that the rest of the program holds.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, timeout_at},
+};
+
+use super::error::{MembershipError, ProposeError, ReadError};
+use crate::{
+    command::{Command, Proposal, Reply, RequestKey},
+    model::{ContainerId, ManagerId, Millis, PeerInfo, Revision},
+    state::State,
+};
+
+/// How long a write or a linearizable read waits for a leader and a quorum before it says so.
+pub const DEADLINE: Duration = Duration::from_secs(2);
+
+/// A proposal on its way, with the place for its answer.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub proposal: Proposal,
+    pub deadline: Instant,
+    pub answer: oneshot::Sender<Result<Reply, ProposeError>>,
+}
+
+/// A linearizable read that waits for a round.
+pub(super) type ReadWaiter = oneshot::Sender<Result<Revision, ReadError>>;
+
+/// A change of the managers, carried out on the leader.
+#[derive(Debug)]
+pub(super) enum MembershipRequest {
+    Add { id: ManagerId, info: PeerInfo },
+    Remove { id: ManagerId },
+    Transfer { to: Option<ManagerId> },
+}
+
+pub(super) type MembershipCall = (MembershipRequest, oneshot::Sender<Result<(), MembershipError>>);
+
+/// A digest on its way to the leader.
+pub(super) type DigestCall = (Digest, oneshot::Sender<Result<DigestAck, ReadError>>);
+
+/// Which runners of one manager sent a heartbeat: each with its session's latest `seq`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Digest {
+    /// Who sends it.
+    pub from: ManagerId,
+    /// Container, start of its runner, latest heartbeat.
+    pub heartbeats: Vec<(ContainerId, u64, u64)>,
+}
+
+/// The leader counted a digest and was confirmed by a quorum after that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestAck;
+
+/// Whether this manager leads, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leadership {
+    /// The term it leads in.
+    pub term: u64,
+}
+
+/// One manager as this one sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagerStatus {
+    /// Its id.
+    pub id: ManagerId,
+    /// Where it is reached.
+    pub info: PeerInfo,
+    /// Whether it votes; a learner only copies the log.
+    pub voter: bool,
+    /// Whether the leader heard from it lately (a follower only knows this of itself and the leader).
+    pub healthy: bool,
+    /// The log index it is known to hold; its own applied revision for this manager.
+    pub applied: Option<Revision>,
+}
+
+/// The cluster as this manager sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// This manager.
+    pub id: ManagerId,
+    /// Who leads, as far as is known here.
+    pub leader: Option<ManagerId>,
+    /// The term.
+    pub term: u64,
+    /// What is applied here.
+    pub applied: Revision,
+    /// All managers.
+    pub managers: BTreeMap<ManagerId, ManagerStatus>,
+}
+
+/// Everything behind the handle that readers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub id: ManagerId,
+    pub published: ArcSwap<State>,
+    pub applied: watch::Sender<Revision>,
+    pub status: watch::Sender<Status>,
+    pub leadership: watch::Sender<Option<Leadership>>,
+    pub proposals: mpsc::Sender<Pending>,
+    pub reads: mpsc::Sender<ReadWaiter>,
+    pub membership: mpsc::Sender<MembershipCall>,
+    pub digests: mpsc::Sender<DigestCall>,
+}
+
+/// Proposes, reads, watches. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Consensus {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Consensus {
+    /// This manager's id.
+    pub fn id(&self) -> ManagerId {
+        self.shared.id
+    }
+
+    /// Proposes a command and waits for its answer.
+    ///
+    /// The proposal does not depend on the caller: one that goes away cancels nothing.
+    ///
+    /// # Errors
+    /// [`ProposeError`]: without an effect, or with an unknown one.
+    pub async fn propose(&self, key: Option<RequestKey>, command: Command) -> Result<Reply, ProposeError> {
+        let (answer, wait) = oneshot::channel();
+        let proposal = Proposal {
+            at: clock(),
+            key,
+            command,
+        };
+        let deadline = Instant::now() + DEADLINE;
+        self.shared
+            .proposals
+            .try_send(Pending {
+                proposal,
+                deadline,
+                answer,
+            })
+            .map_err(|e| match e {
+                mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
+            })?;
+        // The proposer answers each pending proposal; it only drops one when the process ends.
+        wait.await
+            .unwrap_or_else(|_| Err(ProposeError::Unknown("this manager stopped".into())))
+    }
+
+    /// The state as of now or later: everything acknowledged anywhere before this call is in it.
+    ///
+    /// # Errors
+    /// [`ReadError::NoQuorum`] within [`DEADLINE`].
+    pub async fn read(&self) -> Result<Arc<State>, ReadError> {
+        let deadline = Instant::now() + DEADLINE;
+        let (answer, wait) = oneshot::channel();
+        self.shared.reads.try_send(answer).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => ReadError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => ReadError::Stopping,
+        })?;
+        match timeout_at(deadline, wait).await {
+            Ok(Ok(Ok(index))) => self.at_least(index, deadline).await,
+            Ok(Ok(Err(error))) => Err(error),
+            Ok(Err(_)) => Err(ReadError::Stopping),
+            Err(_) => Err(ReadError::NoQuorum(format!("none within {DEADLINE:?}"))),
+        }
+    }
+
+    /// The state as it is here, which may be old.
+    pub fn state(&self) -> Arc<State> {
+        self.shared.published.load_full()
+    }
+
+    /// The state once this manager has applied `revision`.
+    ///
+    /// # Errors
+    /// [`ReadError::Behind`] at `deadline`.
+    pub async fn at_least(&self, revision: Revision, deadline: Instant) -> Result<Arc<State>, ReadError> {
+        let state = self.shared.published.load();
+        if state.revision() >= revision {
+            return Ok(Arc::clone(&state));
+        }
+        drop(state);
+        let mut applied = self.shared.applied.subscribe();
+        let reached = timeout_at(deadline, applied.wait_for(|now| *now >= revision)).await;
+        match reached {
+            Ok(Ok(_)) => Ok(self.state()),
+            Ok(Err(_)) => Err(ReadError::Stopping),
+            Err(_) => Err(ReadError::Behind {
+                wanted: revision,
+                applied: self.state().revision(),
+            }),
+        }
+    }
+
+    /// Wakes after each applied batch, with the revision that is published.
+    pub fn watch_applied(&self) -> watch::Receiver<Revision> {
+        self.shared.applied.subscribe()
+    }
+
+    /// Wakes when this manager starts or stops leading. `Some` means it was elected and has applied
+    /// everything that was committed before.
+    pub fn watch_leadership(&self) -> watch::Receiver<Option<Leadership>> {
+        self.shared.leadership.subscribe()
+    }
+
+    /// The cluster as this manager sees it.
+    pub fn status(&self) -> Status {
+        self.shared.status.borrow().clone()
+    }
+
+    /// Wakes when the status changes.
+    pub fn watch_status(&self) -> watch::Receiver<Status> {
+        self.shared.status.subscribe()
+    }
+
+    /// Adds a manager as a learner; it is promoted by itself once it has caught up.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn add_manager(&self, id: ManagerId, info: PeerInfo) -> Result<(), MembershipError> {
+        self.change(MembershipRequest::Add { id, info }).await
+    }
+
+    /// Removes a manager for ever, unless that would cost the quorum.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn remove_manager(&self, id: ManagerId) -> Result<(), MembershipError> {
+        self.change(MembershipRequest::Remove { id }).await
+    }
+
+    /// Hands leadership to another voter: `to`, or the one furthest ahead.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn transfer_leadership(&self, to: Option<ManagerId>) -> Result<(), MembershipError> {
+        self.change(MembershipRequest::Transfer { to }).await
+    }
+
+    async fn change(&self, request: MembershipRequest) -> Result<(), MembershipError> {
+        let stopping = || MembershipError::Unconfirmed("this manager is stopping".into());
+        let (answer, wait) = oneshot::channel();
+        self.shared
+            .membership
+            .send((request, answer))
+            .await
+            .map_err(|_| stopping())?;
+        wait.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Sends heartbeats to the leader; the answer comes after the leader counted them and a quorum
+    /// confirmed it afterwards.
+    ///
+    /// # Errors
+    /// [`ReadError::NoQuorum`] when no confirmed leader took it; it may have been counted all the same.
+    pub async fn send_digest(&self, digest: Digest) -> Result<DigestAck, ReadError> {
+        let (answer, wait) = oneshot::channel();
+        self.shared
+            .digests
+            .send((digest, answer))
+            .await
+            .map_err(|_| ReadError::Stopping)?;
+        wait.await.unwrap_or(Err(ReadError::Stopping))
+    }
+}
+
+/// The proposer's clock. Only proposals carry it; apply never reads one.
+pub(super) fn clock() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
