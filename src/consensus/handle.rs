@@ -9,26 +9,39 @@ use std::{
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::{Instant, timeout_at},
 };
 
-use super::error::{MembershipError, ProposeError, ReadError};
+use super::{
+    error::{MembershipError, ProposeError, ReadError},
+    proposer::weight,
+};
 use crate::{
     command::{Command, Proposal, Reply, RequestKey},
-    model::{ContainerId, ManagerId, Millis, PeerInfo, Revision},
+    model::{ContainerId, ManagerId, Member, Millis, PeerInfo, Revision},
     state::State,
 };
 
 /// How long a write or a linearizable read waits for a leader and a quorum before it says so.
 pub const DEADLINE: Duration = Duration::from_secs(2);
 
+/// Bytes of proposals that one manager holds at most.
+pub(super) const PROPOSAL_BYTES: usize = 64 << 20;
+
+/// Reads that wait for a round at most.
+pub(super) const READ_QUEUE: usize = 16 * 1024;
+
 /// A proposal on its way, with the place for its answer.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub proposal: Proposal,
     pub deadline: Instant,
+    /// An earlier offer may have had its effect.
+    pub uncertain: bool,
     pub answer: oneshot::Sender<Result<Reply, ProposeError>>,
+    /// Its share of what this manager holds at most.
+    pub place: OwnedSemaphorePermit,
 }
 
 /// A linearizable read that waits for a round.
@@ -37,7 +50,7 @@ pub(super) type ReadWaiter = oneshot::Sender<Result<Revision, ReadError>>;
 /// A change of the managers, carried out on the leader.
 #[derive(Debug)]
 pub(super) enum MembershipRequest {
-    Add { id: ManagerId, info: PeerInfo },
+    Add { id: ManagerId, member: Member },
     Remove { id: ManagerId },
     Transfer { to: Option<ManagerId> },
 }
@@ -105,7 +118,9 @@ pub(super) struct Shared {
     pub applied: watch::Sender<Revision>,
     pub status: watch::Sender<Status>,
     pub leadership: watch::Sender<Option<Leadership>>,
-    pub proposals: mpsc::Sender<Pending>,
+    /// Bytes of proposals that may be under way; bounds the queue below.
+    pub places: Arc<Semaphore>,
+    pub proposals: mpsc::UnboundedSender<Pending>,
     pub reads: mpsc::Sender<ReadWaiter>,
     pub membership: mpsc::Sender<MembershipCall>,
     pub digests: mpsc::Sender<DigestCall>,
@@ -218,14 +233,6 @@ impl Consensus {
     /// Wakes when the status changes.
     pub fn watch_status(&self) -> watch::Receiver<Status> {
         self.shared.status.subscribe()
-    }
-
-    /// Adds a manager as a learner; it is promoted by itself once it has caught up.
-    ///
-    /// # Errors
-    /// [`MembershipError`].
-    pub async fn add_manager(&self, id: ManagerId, info: PeerInfo) -> Result<(), MembershipError> {
-        self.change(MembershipRequest::Add { id, info }).await
     }
 
     /// Removes a manager for ever, unless that would cost the quorum.
