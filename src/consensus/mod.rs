@@ -1,1 +1,4 @@
 //! Raft, its log, its snapshots and its network. The only user of openraft and sled.
+
+pub mod log_store;
+pub mod snapshot_store;
