@@ -41,7 +41,7 @@ pub(super) struct Pending {
     pub uncertain: bool,
     pub answer: oneshot::Sender<Result<Reply, ProposeError>>,
     /// Its share of what this manager holds at most.
-    pub place: OwnedSemaphorePermit,
+    pub _place: OwnedSemaphorePermit,
 }
 
 /// A linearizable read that waits for a round.
@@ -146,23 +146,13 @@ impl Consensus {
     /// [`ProposeError`]: without an effect, or with an unknown one.
     pub async fn propose(&self, key: Option<RequestKey>, command: Command) -> Result<Reply, ProposeError> {
         let (answer, wait) = oneshot::channel();
-        let proposal = Proposal {
-            at: clock(),
-            key,
-            command,
-        };
+        let proposal = Proposal { at: clock(), key, command };
+        let size = u32::try_from(weight(&proposal)).unwrap_or(u32::MAX);
+        let places = self.shared.places.clone();
+        let place = places.try_acquire_many_owned(size).map_err(|_| ProposeError::Overloaded)?;
         let deadline = Instant::now() + DEADLINE;
-        self.shared
-            .proposals
-            .try_send(Pending {
-                proposal,
-                deadline,
-                answer,
-            })
-            .map_err(|e| match e {
-                mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
-            })?;
+        let pending = Pending { proposal, deadline, uncertain: false, answer, _place: place };
+        self.shared.proposals.send(pending).map_err(|_| ProposeError::Stopping)?;
         // The proposer answers each pending proposal; it only drops one when the process ends.
         wait.await
             .unwrap_or_else(|_| Err(ProposeError::Unknown("this manager stopped".into())))

@@ -22,6 +22,8 @@ pub mod snapshot_store;
 mod start;
 mod state_machine;
 mod status;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use self::{

@@ -172,7 +172,7 @@ impl Peer {
     async fn send_snapshot(&self, vote: Vote, snapshot: Snapshot) -> Rpc<SnapshotResponse<TypeConfig>> {
         let step = |request| self.ask(RPCTypes::InstallSnapshot, request, SNAPSHOT_STEP);
         step(Request::SnapshotBegin { vote, meta: snapshot.meta }).await?;
-        let mut parts = snapshot.snapshot.parts(PART).map_err(|error| Self::unreachable(&error))?;
+        let mut parts = snapshot.snapshot.parts(PART);
         while let Some(part) = parts.next().transpose().map_err(|error| Self::unreachable(&error))? {
             step(Request::SnapshotPart(part)).await?;
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use openraft::{Config, SnapshotPolicy, async_runtime::watch::WatchReceiver};
+use openraft::{Config, SnapshotPolicy};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,

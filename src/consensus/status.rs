@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use openraft::{ServerState, async_runtime::watch::WatchReceiver};
+use openraft::{Instant, ServerState, async_runtime::watch::WatchReceiver};
 
 use super::{
     core::{Core, Route},
@@ -85,7 +85,7 @@ pub(super) async fn run_leadership(core: Arc<Core>) {
     loop {
         let term = {
             let metrics = changes.borrow_watched();
-            (metrics.state == ServerState::Leader).then_some(metrics.current_term)
+            (metrics.state == ServerState::Leader).then_some(metrics.vote.leader_id.term)
         };
         let announced = core.shared.leadership.borrow().map(|l| l.term);
         if announced.is_some() && announced != term {

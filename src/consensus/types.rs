@@ -24,7 +24,6 @@ openraft::declare_raft_types!(
 pub(super) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 pub(super) type LogId = LogIdOf<TypeConfig>;
 pub(super) type Vote = VoteOf<TypeConfig>;
-pub(super) type Entry = openraft::alias::EntryOf<TypeConfig>;
 pub(super) type StoredMembership = StoredMembershipOf<TypeConfig>;
 pub(super) type SnapshotMeta = RaftSnapshotMeta<CommittedLeaderIdOf<TypeConfig>, ManagerId, Member>;
 pub(super) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotFile>;

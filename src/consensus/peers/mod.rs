@@ -29,7 +29,7 @@ use tokio::{
 pub(super) use self::{
     append::AppendLane,
     link::{Link, LinkError},
-    serve::{PeerHandler, serve},
+    serve::serve,
 };
 use super::{
     error::{MembershipError, ProposeError},
