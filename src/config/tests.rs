@@ -220,6 +220,7 @@ fn unknown_keys_are_named_with_their_line_and_the_nearest_known_one() {
     }
     assert_eq!(text.lines().count(), 5, "{text}");
     // A key in the wrong section is found by its own name.
+    assert!(wrong(load::<ManagerConfig>("dir = \"x\"")).ends_with("`bootstrap.dir`"));
     assert!(wrong(load::<ManagerConfig>("heartbeat = \"1s\"")).ends_with("`raft.heartbeat`"));
     let text = wrong(Sources::default().set(["api.plane=true"]).load::<ManagerConfig>());
     assert_eq!(
