@@ -1,1 +1,33 @@
 //! The nouns of Quorate as plain data.
+//!
+//! Everything here is inert: typed ids, names, labels and the objects of the registry. Nothing
+//! reads a clock, a file or the network, and nothing imports any other module of ours, so that
+//! every layer (and every outside tool) can speak in the same words.
+
+mod agent;
+mod config;
+mod container;
+mod engine;
+mod id;
+mod label;
+mod manager;
+mod name;
+pub mod session;
+mod time;
+mod token;
+
+pub use agent::{
+    Agent, AgentSpec, AgentState, Desired, DisconnectPolicy, RestartPolicy, SpecError, Strategy,
+};
+pub use config::{Config, MAX_CONFIG_BYTES, MAX_CONTENT_TYPE_BYTES};
+pub use container::{Capabilities, Container, ContainerState, EngineRef, Found, FoundState, Resources};
+pub use engine::{Engine, EngineState, EngineUrl, EngineUrlError};
+pub use id::{AgentId, ContainerId, EngineId, IdError, JoinTokenId, TokenId};
+pub use label::{LabelError, Labels, Selector};
+pub use manager::{ManagerId, PeerInfo};
+pub use name::{Name, NameError};
+pub use time::Millis;
+pub use token::{JoinRole, JoinToken, Role, SecretHash, Token};
+
+/// The log index of an entry: versions, epochs and event numbers are all revisions.
+pub type Revision = u64;

@@ -1,1 +1,183 @@
-//! The replicated state and how commands change it. Pure.
+//! The replicated state and how commands change it.
+//!
+//! Pure: `apply(state, entry) -> reply`, with no clock, randomness, I/O, task or hash-ordered
+//! iteration, so that every manager computes the same state from the same log. Time comes from the
+//! proposals and only ever grows. The state is a value with structural sharing: a clone costs a few
+//! reference counts, so readers, planners and the snapshot writer each hold a version of it and
+//! never block apply.
+//!
+//! Tables are the truth; indexes are derived from them, left out of snapshots and rebuilt on load.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
+mod agent;
+mod answers;
+mod cluster;
+mod config;
+mod container;
+mod engine;
+mod invariants;
+mod quota;
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
+
+use self::answers::Answers;
+use crate::{
+    command::{Command, Outcome, Proposal, Rejection, Reply},
+    model::{
+        Agent, AgentId, Config, Container, ContainerId, Engine, EngineId, JoinToken, JoinTokenId, ManagerId,
+        Millis, Name, Resources, Revision, Token, TokenId,
+    },
+};
+
+pub use self::invariants::Violation;
+pub use self::quota::{MAX_AGENTS, MAX_CONFIG_TOTAL_BYTES, MAX_CONTAINERS, MAX_ENGINES, MAX_TOKENS};
+
+/// Whatever apply decides for one command.
+type Decision = Result<Outcome, Rejection>;
+
+/// Everything the managers agree on.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct State {
+    revision: Revision,
+    now: Millis,
+    cluster_id: String,
+    next_manager: ManagerId,
+    configs: OrdMap<Name, Arc<Config>>,
+    config_bytes: u64,
+    containers: OrdMap<ContainerId, Arc<Container>>,
+    agents: OrdMap<AgentId, Arc<Agent>>,
+    engines: OrdMap<EngineId, Arc<Engine>>,
+    tokens: OrdMap<TokenId, Arc<Token>>,
+    join_tokens: OrdMap<JoinTokenId, Arc<JoinToken>>,
+    answers: Answers,
+    #[serde(skip)]
+    index: Index,
+}
+
+/// What can be computed from the tables, kept for speed.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Index {
+    container_names: OrdMap<Name, ContainerId>,
+    engine_containers: OrdMap<String, ContainerId>,
+    agent_names: OrdMap<Name, AgentId>,
+    placed: OrdMap<ContainerId, Placed>,
+    pending: OrdSet<AgentId>,
+    engine_names: OrdMap<Name, EngineId>,
+}
+
+/// The agents placed on one container, and what they ask for together.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Placed {
+    /// The agents.
+    pub agents: OrdSet<AgentId>,
+    /// The sum of their requested resources.
+    pub used: Resources,
+}
+
+impl State {
+    /// Applies the entry at `revision`.
+    pub fn apply(&mut self, revision: Revision, proposal: &Proposal) -> Reply {
+        self.revision = revision;
+        self.now = self.now.max(proposal.at);
+        let Some(key) = &proposal.key else {
+            return Reply {
+                revision,
+                replayed: false,
+                result: self.decide(&proposal.command),
+            };
+        };
+        self.answers.forget_old(self.now);
+        if let Some(answer) = self.answers.find(key) {
+            return match answer {
+                Ok(first) => Reply {
+                    replayed: true,
+                    ..first
+                },
+                Err(reused) => Reply {
+                    revision,
+                    replayed: false,
+                    result: Err(reused),
+                },
+            };
+        }
+        let reply = Reply {
+            revision,
+            replayed: false,
+            result: self.decide(&proposal.command),
+        };
+        self.answers.remember(key, &reply, self.now);
+        reply
+    }
+
+    /// Notes an entry that carries no command: a leader's first, or a membership change.
+    pub fn advance(&mut self, revision: Revision) {
+        self.revision = revision;
+    }
+
+    fn decide(&mut self, command: &Command) -> Decision {
+        match command {
+            Command::Cluster(command) => self.decide_cluster(command),
+            Command::Config(command) => self.decide_config(command),
+            Command::Container(command) => self.decide_container(command),
+            Command::Agent(command) => self.decide_agent(command),
+            Command::Engine(command) => self.decide_engine(command),
+        }
+    }
+
+    /// The revision of the last entry.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Log time: the latest clock any proposer has shown.
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// The cluster's id; `None` until it is bootstrapped.
+    pub fn cluster_id(&self) -> Option<&str> {
+        (!self.cluster_id.is_empty()).then_some(&self.cluster_id)
+    }
+
+    /// The snapshot form: the tables, in order. Equal states give equal bytes.
+    ///
+    /// # Errors
+    /// Whatever the writer returns.
+    pub fn write_to(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+        postcard::to_io(self, out)
+            .map(|_| ())
+            .map_err(std::io::Error::other)
+    }
+
+    /// Reads the snapshot form and rebuilds the indexes.
+    ///
+    /// # Errors
+    /// When the bytes are not a state.
+    pub fn read_from(bytes: &[u8]) -> Result<Self, postcard::Error> {
+        let mut state: Self = postcard::from_bytes(bytes)?;
+        state.index = state.compute_index();
+        Ok(state)
+    }
+
+    fn compute_index(&self) -> Index {
+        let mut index = Index::default();
+        for (id, container) in &self.containers {
+            index.container_names.insert(container.name.clone(), *id);
+            if let Some(theirs) = &container.engine_container {
+                index.engine_containers.insert(theirs.clone(), *id);
+            }
+        }
+        for (id, agent) in &self.agents {
+            index.agent_names.insert(agent.spec.name.clone(), *id);
+            index.note_agent(*id, agent);
+        }
+        for (id, engine) in &self.engines {
+            index.engine_names.insert(engine.name.clone(), *id);
+        }
+        index
+    }
+}

@@ -1,0 +1,219 @@
+//! Agents: long-running workloads with a spec, a desired and an observed state.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AgentId, ContainerId, Labels, Millis, Name, Resources, Revision};
+
+const MAX_ARGS: usize = 256;
+const MAX_ENV: usize = 256;
+const MAX_TEXT: usize = 8 * 1024;
+const MAX_GRACE_SECONDS: u64 = 3600;
+
+/// Why a spec is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// The command is empty.
+    #[error("`command` is empty: name the program the agent runs, such as `/usr/bin/python3`")]
+    NoCommand,
+    /// A field is over its bound.
+    #[error("`{field}` is too large: {size}, at most {limit}")]
+    TooLarge {
+        /// The field.
+        field: &'static str,
+        /// Its size.
+        size: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// A text with a NUL byte can't be handed to a process.
+    #[error("`{0}` holds a NUL byte, which no process can be given")]
+    Nul(&'static str),
+    /// An environment variable's name is outside the rule.
+    #[error("`{0}` is not a name of an environment variable")]
+    Env(String),
+}
+
+/// How a container is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// The container with the smallest share of its resources in use.
+    #[default]
+    LeastLoaded,
+}
+
+/// What the runner does when the agent's process ends by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartPolicy {
+    /// Start it again, with growing pauses.
+    #[default]
+    Always,
+    /// Start it again unless it exited with 0.
+    OnFailure,
+    /// Leave it.
+    Never,
+}
+
+/// What may happen while the agent's container can't be reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisconnectPolicy {
+    /// At no moment do two copies act: it is replaced only once the old copy is proven unable to.
+    #[default]
+    Exclusive,
+    /// Replaced as soon as its container is lost; two copies may overlap.
+    AtLeastOnce,
+}
+
+/// What to run, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSpec {
+    /// Unique among agents.
+    pub name: Name,
+    /// The program, as a path inside the container or a name on its `PATH`.
+    pub command: String,
+    /// Its arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Its environment, added to the runner's clean one.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Its working directory; the runner's data directory when absent.
+    #[serde(default)]
+    pub working_dir: Option<String>,
+    /// Labels for selectors.
+    #[serde(default)]
+    pub labels: Labels,
+    /// What it needs; a container without that much free is not chosen.
+    #[serde(default)]
+    pub resources: Resources,
+    /// Containers must match this label selector, such as `zone=a,gpu`.
+    #[serde(default)]
+    pub constraints: String,
+    /// How a container is chosen.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// What happens when its process ends.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// What may happen while its container can't be reached.
+    #[serde(default)]
+    pub on_disconnect: DisconnectPolicy,
+    /// Seconds between the stop signal (SIGTERM) and SIGKILL.
+    #[serde(default = "default_grace")]
+    pub stop_grace_seconds: u64,
+}
+
+fn default_grace() -> u64 {
+    10
+}
+
+impl AgentSpec {
+    /// Checks what the types can't say.
+    ///
+    /// # Errors
+    /// [`SpecError`] names the field and the bound.
+    pub fn check(&self) -> Result<(), SpecError> {
+        if self.command.trim().is_empty() {
+            return Err(SpecError::NoCommand);
+        }
+        text("command", &self.command)?;
+        bounded("args", self.args.len(), MAX_ARGS)?;
+        self.args.iter().try_for_each(|arg| text("args", arg))?;
+        bounded("env", self.env.len(), MAX_ENV)?;
+        for (key, value) in &self.env {
+            if key.is_empty() || key.contains(['=', '\0']) || key.len() > 256 {
+                return Err(SpecError::Env(key.chars().take(80).collect()));
+            }
+            text("env", value)?;
+        }
+        self.working_dir
+            .as_deref()
+            .map_or(Ok(()), |dir| text("working_dir", dir))?;
+        text("constraints", &self.constraints)?;
+        bounded(
+            "stop_grace_seconds",
+            usize::try_from(self.stop_grace_seconds).unwrap_or(usize::MAX),
+            MAX_GRACE_SECONDS as usize,
+        )
+    }
+}
+
+fn bounded(field: &'static str, size: usize, limit: usize) -> Result<(), SpecError> {
+    if size > limit {
+        Err(SpecError::TooLarge { field, size, limit })
+    } else {
+        Ok(())
+    }
+}
+
+fn text(field: &'static str, value: &str) -> Result<(), SpecError> {
+    bounded(field, value.len(), MAX_TEXT)?;
+    if value.contains('\0') {
+        Err(SpecError::Nul(field))
+    } else {
+        Ok(())
+    }
+}
+
+/// What the operator wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Desired {
+    /// It runs somewhere.
+    Running,
+    /// It runs nowhere and stays known.
+    Stopped,
+    /// It runs nowhere and is forgotten once that is so.
+    Removed,
+}
+
+/// What was last observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    /// Waits for a container.
+    Pending,
+    /// Has a container, whose runner has not answered yet.
+    Assigned,
+    /// The runner starts it, or waits before starting it again.
+    Starting,
+    /// Its process runs.
+    Running,
+    /// The runner stops it.
+    Stopping,
+    /// Its process ended as wanted.
+    Stopped,
+    /// Its process ended and is not started again.
+    Failed,
+}
+
+/// An agent in the registry, with its placement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// The agent's id.
+    pub id: AgentId,
+    /// What to run.
+    pub spec: AgentSpec,
+    /// What the operator wants.
+    pub desired: Desired,
+    /// What was last observed.
+    pub state: AgentState,
+    /// Why it is in this state, for a person to act on.
+    pub reason: String,
+    /// Where it is placed.
+    pub container: Option<ContainerId>,
+    /// The revision of the entry that placed it: the fencing token. Kept after the placement ends,
+    /// so that it only grows.
+    pub epoch: Revision,
+    /// How often its process was started again in this placement.
+    pub restarts: u32,
+    /// The revision of its last change.
+    pub version: Revision,
+    /// Log time of its deployment.
+    pub deployed_at: Millis,
+}

@@ -1,0 +1,146 @@
+//! Containers: remote instances that can host agents.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ContainerId, EngineId, Labels, Millis, Name, Revision};
+
+/// Where a container stands in its life.
+///
+/// `candidate → registered → ready ⇄ suspect → lost`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContainerState {
+    /// Found, not trusted: no runner has shown a join token yet.
+    Candidate,
+    /// Known and trusted; no session yet.
+    Registered,
+    /// Has a session and answers.
+    Ready,
+    /// Silent for a while: no new placement.
+    Suspect,
+    /// Silent for too long, or its engine reports it dead.
+    Lost,
+}
+
+/// What a container can host in all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Thousandths of a core.
+    #[serde(default)]
+    pub cpu_millis: u64,
+    /// Bytes of memory.
+    #[serde(default)]
+    pub memory_bytes: u64,
+}
+
+impl Resources {
+    /// Both together, saturating.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.saturating_add(other.cpu_millis),
+            memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
+        }
+    }
+
+    /// What is left without `other`, never below zero.
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.saturating_sub(other.cpu_millis),
+            memory_bytes: self.memory_bytes.saturating_sub(other.memory_bytes),
+        }
+    }
+
+    /// Whether `self` fits into `room`.
+    pub fn fits(self, room: Self) -> bool {
+        self.cpu_millis <= room.cpu_millis && self.memory_bytes <= room.memory_bytes
+    }
+}
+
+/// What the runner found out about its container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capabilities {
+    /// Operating system and architecture, such as `linux/x86_64`.
+    #[serde(default)]
+    pub platform: String,
+    /// The runner's version.
+    #[serde(default)]
+    pub runner: String,
+}
+
+/// A container's place on a watched engine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EngineRef {
+    /// The engine.
+    pub engine: EngineId,
+    /// The engine's own id of the container: 64 hexadecimal characters.
+    pub container: String,
+}
+
+/// A container in the registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// Stays the same across addresses, sessions and restarts.
+    pub id: ContainerId,
+    /// Unique among containers.
+    pub name: Name,
+    /// Where it stands.
+    pub state: ContainerState,
+    /// Why it is in this state, for a person to read.
+    pub reason: String,
+    /// Proven unable to act: its engine reported it dead, or its runner has stopped its exclusive
+    /// agents by its own clock. Only then may an exclusive agent be replaced.
+    pub fenced: bool,
+    /// Its place on a watched engine, if it was found on one or its runner named one.
+    pub engine: Option<EngineRef>,
+    /// The engine's own container id as claimed by the runner; kept to meet the engine's report.
+    pub engine_container: Option<String>,
+    /// Where its runner was last seen, `host:port`.
+    pub address: Option<String>,
+    /// The image it was started from.
+    pub image: Option<String>,
+    /// Labels of the runner's configuration and the engine.
+    pub labels: Labels,
+    /// What the runner found out about it.
+    pub capabilities: Capabilities,
+    /// What it can host in all.
+    pub resources: Resources,
+    /// Changes with each start of its runner; a report from an earlier start is refused.
+    pub boot: u64,
+    /// The revision of its last change.
+    pub version: Revision,
+    /// Log time of its registration.
+    pub registered_at: Millis,
+}
+
+/// What an engine says of a container's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FoundState {
+    /// It runs.
+    Running,
+    /// It exists and can't act: paused.
+    Paused,
+    /// It does not run: exited, dead or removed. Proof of death.
+    Dead,
+}
+
+/// What an engine told about one labelled container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The id a new record gets; fixed by the proposer.
+    pub id: ContainerId,
+    /// The engine's own id of the container.
+    pub container: String,
+    /// The container's name on the engine, made to fit our rule for names.
+    pub name: Name,
+    /// The image it was started from.
+    pub image: String,
+    /// The container's labels.
+    pub labels: Labels,
+    /// What the engine says of its process.
+    pub state: FoundState,
+    /// The engine's own words, such as `exited (137)`.
+    pub detail: String,
+}

@@ -1,0 +1,125 @@
+//! Docker Engines whose containers are watched.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::{EngineId, Millis, Name, Revision};
+
+/// Why a text is not an engine's address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an engine's address: write `unix:///path/to/docker.sock` or `tcp://host:port`")]
+pub struct EngineUrlError(String);
+
+/// Where an engine's API is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum EngineUrl {
+    /// A Unix socket on the managers' machine.
+    Unix(PathBuf),
+    /// Plain TCP; only for networks that nobody else can reach.
+    Tcp(String),
+}
+
+impl FromStr for EngineUrl {
+    type Err = EngineUrlError;
+
+    fn from_str(text: &str) -> Result<Self, EngineUrlError> {
+        let refused = || EngineUrlError(text.chars().take(120).collect());
+        if text.len() > 256 || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(refused());
+        }
+        if let Some(path) = text.strip_prefix("unix://") {
+            return if path.starts_with('/') {
+                Ok(Self::Unix(path.into()))
+            } else {
+                Err(refused())
+            };
+        }
+        let address = text.strip_prefix("tcp://").ok_or_else(refused)?;
+        let (host, port) = address.rsplit_once(':').ok_or_else(refused)?;
+        if host.is_empty() || host.contains('/') || port.parse::<u16>().is_err() {
+            return Err(refused());
+        }
+        Ok(Self::Tcp(address.into()))
+    }
+}
+
+impl fmt::Display for EngineUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+        }
+    }
+}
+
+impl Serialize for EngineUrl {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for EngineUrl {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Whether the engine answers. An engine that does not answer says nothing about its containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineState {
+    /// Added, not yet tried.
+    Unknown,
+    /// Watched: its events arrive.
+    Connected,
+    /// Not answering; its containers are unknown, not stopped.
+    Unreachable,
+}
+
+/// An engine in the registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Engine {
+    /// The engine's id.
+    pub id: EngineId,
+    /// The name given by the operator.
+    pub name: Name,
+    /// Where it is reached.
+    pub url: EngineUrl,
+    /// Whether it answers.
+    pub state: EngineState,
+    /// Why it is in this state.
+    pub reason: String,
+    /// The revision of its last change.
+    pub version: Revision,
+    /// Log time of its addition.
+    pub added_at: Millis,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_unix_or_tcp() {
+        for good in [
+            "unix:///var/run/docker.sock",
+            "tcp://10.0.0.1:2375",
+            "tcp://[::1]:2375",
+        ] {
+            assert_eq!(good.parse::<EngineUrl>().unwrap().to_string(), good);
+        }
+        for bad in [
+            "",
+            "/var/run/docker.sock",
+            "unix://relative",
+            "tcp://host",
+            "tcp://:1",
+            "tcp://h:99999",
+            "http://x:1",
+            "tcp://a/b:1",
+        ] {
+            assert!(bad.parse::<EngineUrl>().is_err(), "{bad}");
+        }
+    }
+}

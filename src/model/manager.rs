@@ -1,0 +1,30 @@
+//! Managers: the replicas of the control plane.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A manager's id. Allocated from the log and never given out twice.
+pub type ManagerId = u64;
+
+/// Where a manager is reached, each as `host:port`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerInfo {
+    /// Other managers dial this (mutual TLS).
+    pub peer: String,
+    /// Clients use this (HTTP API).
+    pub api: String,
+    /// Runners dial this (sessions).
+    pub session: String,
+}
+
+impl fmt::Display for PeerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "peer {}, api {}, session {}",
+            self.peer, self.api, self.session
+        )
+    }
+}

@@ -1,0 +1,141 @@
+//! What a runner and a manager say to each other over a session.
+//!
+//! Frames are postcard, so a change of these types is a change of [`PROTOCOL`]: the first frame
+//! carries the version, and a manager refuses what it does not speak with a clear word.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AgentId, AgentSpec, AgentState, Capabilities, ContainerId, Labels, Name, Resources, Revision};
+
+/// The version of these types.
+pub const PROTOCOL: u32 = 1;
+
+/// The largest session frame, in bytes.
+pub const MAX_FRAME_BYTES: usize = 4 << 20;
+
+/// From the runner to the manager.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FromRunner {
+    /// First frame of a runner without a certificate: who it wants to be, and the proof.
+    Enroll {
+        /// [`PROTOCOL`] of the runner.
+        protocol: u32,
+        /// The join token as text.
+        token: String,
+        /// A certificate signing request, PEM. The key never leaves the runner.
+        csr: String,
+        /// Who it is.
+        hello: Hello,
+    },
+    /// First frame of a runner with a certificate.
+    Hello {
+        /// [`PROTOCOL`] of the runner.
+        protocol: u32,
+        /// Who it is.
+        hello: Hello,
+    },
+    /// Liveness: sent each second (±10 %).
+    Heartbeat {
+        /// Grows by one with each heartbeat of this session.
+        seq: u64,
+        /// The revision of the last [`FromManager::Desired`] that was put into effect.
+        applied: Revision,
+    },
+    /// What became of an agent.
+    Report(AgentReport),
+    /// Asks for a fresh certificate.
+    Renew {
+        /// A certificate signing request, PEM.
+        csr: String,
+    },
+    /// The runner leaves on purpose; its agents are stopped.
+    Goodbye,
+}
+
+/// Who a runner is, said at the start of each session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The container's name.
+    pub name: Name,
+    /// Changes with each start of the runner.
+    pub boot: u64,
+    /// The engine's own id of the container the runner finds itself in.
+    pub engine_container: Option<String>,
+    /// Labels of the runner's configuration.
+    pub labels: Labels,
+    /// What the runner found out.
+    pub capabilities: Capabilities,
+    /// What the container can host.
+    pub resources: Resources,
+    /// The agents the runner holds right now, so that the manager's picture is made whole at once.
+    pub agents: Vec<AgentReport>,
+}
+
+/// What the runner observed of one agent under one epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentReport {
+    /// The agent.
+    pub agent: AgentId,
+    /// The placement it was observed under.
+    pub epoch: Revision,
+    /// What was observed.
+    pub state: AgentState,
+    /// Why, for a person to act on.
+    pub reason: String,
+    /// Starts after the first one in this placement.
+    pub restarts: u32,
+}
+
+/// From the manager to the runner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FromManager {
+    /// The certificate that was asked for, and who the runner is from now on.
+    Certificate {
+        /// The container's id.
+        container: ContainerId,
+        /// The chain, PEM, leaf first.
+        chain: String,
+    },
+    /// The session is open.
+    Welcome {
+        /// The container's id.
+        container: ContainerId,
+        /// Session addresses of all managers, to reconnect to.
+        managers: Vec<String>,
+        /// How long the runner's exclusive agents may go on without an acknowledged heartbeat, in
+        /// milliseconds, counted from the sending of the last acknowledged one.
+        fence_after_ms: u64,
+    },
+    /// A heartbeat was counted by a leader that a quorum confirmed afterwards.
+    HeartbeatAck {
+        /// The heartbeat.
+        seq: u64,
+    },
+    /// All the agents this container shall have; what is not in it shall not run.
+    Desired {
+        /// The revision this was read at; grows.
+        revision: Revision,
+        /// The agents.
+        agents: Vec<Assignment>,
+    },
+    /// The session is over, and why; a runner shows it to the operator.
+    Refused {
+        /// Why, and what to do.
+        reason: String,
+        /// Whether trying again can help.
+        retry: bool,
+    },
+}
+
+/// An agent that a container shall have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The agent.
+    pub agent: AgentId,
+    /// The placement's epoch.
+    pub epoch: Revision,
+    /// Whether it shall run; otherwise it is to be stopped and reported.
+    pub run: bool,
+    /// What to run.
+    pub spec: AgentSpec,
+}
