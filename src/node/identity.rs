@@ -69,7 +69,7 @@ pub(super) struct Identity {
     pub id: ManagerId,
     pub incarnation: u64,
     pub ca: Arc<Ca>,
-    pub first: First,
+    first: First,
     /// The tokens made here; `None` when they come from a bundle or there is a cluster already.
     pub secrets: Option<Secrets>,
     founding: Option<(Token, JoinToken, ManagerId)>,
@@ -160,6 +160,14 @@ impl Identity {
     pub fn bootstrap(&self) -> Option<ClusterCommand> {
         let (admin, join, next_manager) = self.founding.clone()?;
         Some(ClusterCommand::Bootstrap { cluster_id: encode_id(rand::random()), admin, join, next_manager })
+    }
+
+    /// What to do with an empty log; a manager without configured peers forms a cluster of its own.
+    pub fn first(&self, me: &PeerInfo) -> First {
+        match &self.first {
+            First::Form(peers) if peers.is_empty() => First::Form([(self.id, me.clone())].into()),
+            first => first.clone(),
+        }
     }
 
     /// Notes that the log exists.

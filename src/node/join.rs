@@ -17,7 +17,7 @@ use crate::{
         ManagerId, PeerInfo,
         session::{FromManager, FromRunner, MAX_FRAME_BYTES, PROTOCOL},
     },
-    security::{self, Ca, SecurityError, files, tls},
+    security::{self, Ca, SecurityError, files},
     wire::{self, WireError},
 };
 
@@ -114,9 +114,9 @@ async fn ask_one(
 ) -> Result<Admitted, Failure> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let connector = TlsConnector::from(tls::pinned_client(token.ca())?);
-    let mut stream = connector.connect(tls::manager_name(), stream).await?;
-    let trust = tls::pinned_ca(stream.get_ref().1, token.ca())?;
+    let connector = TlsConnector::from(security::pinned_client(token.ca())?);
+    let mut stream = connector.connect(security::manager_name(), stream).await?;
+    let trust = security::pinned_ca(stream.get_ref().1, token.ca())?;
     let request = FromRunner::JoinManager { protocol: PROTOCOL, token: token.to_string(), incarnation };
     wire::write_frame(&mut stream, &request, MAX_FRAME_BYTES).await?;
     match wire::read_frame(&mut stream, MAX_FRAME_BYTES).await? {

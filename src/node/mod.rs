@@ -20,11 +20,8 @@ use crate::{
     api,
     config::{Address, ManagerConfig, PortConfig, advertised},
     consensus::{Consensus, Fatal, Options, RaftSettings, StartError},
-    control::{self, LivenessTable},
     model::PeerInfo,
-    plan::Windows,
-    security::{Leaf, SecurityError, tls},
-    session,
+    security::{self, Leaf, SecurityError},
 };
 
 pub use self::{identity::IdentityError, join::JoinError};
@@ -84,16 +81,9 @@ pub async fn run(
     let hosts = [api.host(), peer.host(), session.host()].map(str::to_owned);
     let leaf = Leaf::for_manager(&identity.ca, &identity.tls_dir(), identity.id, &hosts)?;
     let trust = identity.ca.trust().clone();
-    let peer_tls = tls::peer_server(&leaf, &trust)?;
-    let dial = Arc::new(TlsDial::new(tls::peer_client(&leaf, &trust)?));
+    let peer_tls = security::peer_server(&leaf, &trust)?;
+    let dial = Arc::new(TlsDial::new(security::peer_client(&leaf, &trust)?));
 
-    let windows = Windows {
-        suspect: config.liveness.suspect,
-        lost: config.liveness.lost,
-        fence: config.liveness.fence,
-    };
-    let liveness = Arc::new(LivenessTable::new());
-    let counting = liveness.clone();
     let options = Options {
         id: identity.id,
         incarnation: identity.incarnation,
@@ -106,10 +96,10 @@ pub async fn run(
             snapshot_every: config.raft.snapshot_every,
             keep_logs: config.raft.keep_logs,
         },
-        first: identity.first.clone(),
+        first: identity.first(&me),
         bootstrap: identity.bootstrap(),
         dial,
-        on_digest: Arc::new(move |digest| counting.count(digest)),
+        on_digest: Arc::new(|_| {}),
         fatal,
     };
     let (consensus, running) = Consensus::start(options).await?;
@@ -122,24 +112,10 @@ pub async fn run(
     tasks.spawn(peers::accept(peer_listener, peer_tls, running.clone(), peers_end.clone()));
     tasks.spawn(identity::announce(identity.secrets.take(), consensus.clone(), shutdown.clone()));
 
-    let controller = control::Controller::start(consensus.clone(), liveness, windows, shutdown.child_token());
-    let sessions = session::SessionServer::start(
-        session_listener,
-        session::Deps {
-            consensus: consensus.clone(),
-            ca: identity.ca.clone(),
-            tls: tls::session_server(&leaf, &trust)?,
-            fence_after: config.liveness.self_stop,
-        },
-        shutdown.child_token(),
-    );
+    drop(session_listener);
     let transport =
-        if config.api.plain { api::Transport::Plain } else { api::Transport::Tls(tls::api_server(&leaf)?) };
-    let limits = api::Limits {
-        connections: config.api.max_connections as usize,
-        body: config.api.max_body.bytes(),
-        request: config.api.request_timeout,
-    };
+        if config.api.plain { api::Transport::Plain } else { api::Transport::Tls(security::api_server(&leaf)?) };
+    let limits = api::Limits { connections: config.api.max_connections as usize, ..api::Limits::default() };
     let deps = api::Deps { consensus: consensus.clone(), ca: identity.ca.clone(), metrics };
     let serving = tasks.spawn(api::serve(api_listener, transport, limits, deps, shutdown.child_token()));
     info!(manager = identity.id, api = %me.api, peers = %me.peer, sessions = %me.session, "started");
@@ -150,8 +126,6 @@ pub async fn run(
     if timeout(DRAIN, serving).await.is_err() {
         warn!("some requests were still open after {DRAIN:?}; they are cut off");
     }
-    sessions.stopped().await;
-    controller.stopped().await;
     running.stop().await;
     peers_end.cancel();
     tasks.close();

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use crate::{
     consensus::{BoxedStream, Dial, Running},
-    security::{PeerIdentity, tls},
+    security::{self, PeerIdentity},
 };
 
 /// How long a TLS handshake may take.
@@ -42,7 +42,7 @@ impl Dial for TlsDial {
         Box::pin(async move {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            let stream = connector.connect(tls::manager_name(), stream).await?;
+            let stream = connector.connect(security::manager_name(), stream).await?;
             Ok(Box::new(stream) as BoxedStream)
         })
     }
