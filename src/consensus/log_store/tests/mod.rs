@@ -1,5 +1,6 @@
 //! Tests of the log store as a whole. What they share stands here.
 
+mod failures;
 mod memory;
 mod reads;
 mod steps;
