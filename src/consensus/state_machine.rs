@@ -3,7 +3,10 @@
 //! Apply mutates a private copy and publishes it once a batch: readers see only whole batches, and
 //! an answer is given only after what it speaks of is published.
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, Read},
+    sync::Arc,
+};
 
 use futures::{Stream, StreamExt};
 use openraft::{
@@ -42,7 +45,7 @@ impl StateMachine {
     pub fn open(shared: Arc<Shared>, snapshots: Arc<SnapshotStore>) -> io::Result<Self> {
         let mut machine =
             Self { state: State::default(), applied: None, membership: StoredMembership::default(), shared, snapshots };
-        if let Some(file) = machine.snapshots.latest().map_err(io::Error::other)? {
+        if let Some(file) = machine.snapshots.latest() {
             let meta = decode_meta(&file)?;
             machine.restore(&meta, &file)?;
         }
@@ -50,7 +53,8 @@ impl StateMachine {
     }
 
     fn restore(&mut self, meta: &SnapshotMeta, file: &SnapshotFile) -> io::Result<()> {
-        let payload = file.read_payload().map_err(io::Error::other)?;
+        let mut payload = Vec::with_capacity(usize::try_from(file.bytes()).unwrap_or(0));
+        file.reader()?.read_to_end(&mut payload)?;
         self.state = State::read_from(&payload)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("a snapshot does not decode: {error}")))?;
         self.applied = meta.last_log_id;
@@ -123,7 +127,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let Some(file) = self.snapshots.latest().map_err(io::Error::other)? else { return Ok(None) };
+        let Some(file) = self.snapshots.latest() else { return Ok(None) };
         Ok(Some(Snapshot { meta: decode_meta(&file)?, snapshot: file }))
     }
 }
@@ -150,7 +154,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let (state, meta, snapshots) = (self.state.clone(), self.meta.clone(), self.snapshots.clone());
         let write = move || {
             let head = postcard::to_stdvec(&meta).map_err(io::Error::other)?;
-            let file = snapshots.write(&head, |out| state.write_to(out)).map_err(io::Error::other)?;
+            let file = snapshots.write(state.revision(), &head, |out| state.write_to(out)).map_err(io::Error::other)?;
             Ok(Snapshot { meta, snapshot: file })
         };
         tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
