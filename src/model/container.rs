@@ -114,6 +114,8 @@ pub struct Container {
     pub boot: u64,
     /// The revision at which this start of its runner first connected; zero without one.
     pub started: Revision,
+    /// The revision at which its session was opened; zero without a runner.
+    pub connected: Revision,
     /// The revision of its last change.
     pub version: Revision,
     /// Log time of its registration.

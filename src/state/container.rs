@@ -153,6 +153,7 @@ impl State {
             open.boot = *boot;
             open.started = self.revision;
         }
+        open.connected = self.revision;
         open.enrolled = true;
         open.address = Some(bounded(address));
         if let Some(theirs) = engine_container {
@@ -266,6 +267,7 @@ impl State {
         let silent = Container {
             boot: 0,
             started: 0,
+            connected: 0,
             ..(*dead).clone()
         };
         self.replace_container(&dead, silent);
@@ -308,6 +310,7 @@ impl State {
             enrolled: false,
             boot: 0,
             started: 0,
+            connected: 0,
             version: self.revision,
             registered_at: self.now,
         }
@@ -389,6 +392,7 @@ pub(super) fn vacant(known: &Container, state: ContainerState, reason: &str) -> 
         fenced: false,
         boot: 0,
         started: 0,
+        connected: 0,
         ..known.clone()
     }
 }

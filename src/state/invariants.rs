@@ -98,7 +98,10 @@ impl State {
         if newcomer && container.boot != 0 {
             return violated(format!("container {name} has a runner that never connected"));
         }
-        if (container.boot == 0) != (container.started == 0) || container.started > container.version {
+        let (started, connected) = (container.started, container.connected);
+        let ordered = started <= connected && connected <= container.version;
+        let silent = container.boot == 0;
+        if silent != (started == 0) || silent != (connected == 0) || !ordered {
             return violated(format!(
                 "container {name} does not know when its runner connected"
             ));
