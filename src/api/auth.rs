@@ -104,7 +104,8 @@ fn reach(role: Role) -> security::Role {
     }
 }
 
-fn clock() -> Millis {
+/// This machine's clock.
+pub fn clock() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
