@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     consensus::{Consensus, ReadError},
-    model::{Millis, Role, Token, TokenId},
-    security::{self, Action, ApiToken},
+    model::{Millis, Token, TokenId},
+    security::{Action, ApiToken},
     state::State,
 };
 
@@ -94,16 +94,6 @@ fn bearer(headers: &HeaderMap) -> Result<ApiToken, Problem> {
     token.parse().map_err(|error| refused(&format!("{error}")))
 }
 
-/// What a stored token may do, in the words of the role table.
-fn reach(role: Role) -> security::Role {
-    match role {
-        Role::Admin => security::Role::Admin,
-        Role::Operator => security::Role::Operator,
-        Role::Viewer => security::Role::Viewer,
-        Role::Agent => security::Role::Agent,
-    }
-}
-
 /// This machine's clock.
 pub fn clock() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -127,7 +117,7 @@ fn check(state: &State, shown: &ApiToken, action: Action) -> Option<Result<Calle
             known.name
         );
         Err(Problem::new(Code::TokenExpired, detail))
-    } else if !reach(known.role).allows(action) {
+    } else if !known.role.allows(action) {
         let detail = format!(
             "token `{}` has the role {:?}, which does not allow this: use a token with a wider role",
             known.name, known.role

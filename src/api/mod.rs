@@ -19,7 +19,6 @@ mod figures;
 mod headers;
 mod join_tokens;
 mod names;
-mod nearest;
 mod openapi;
 mod ops;
 mod params;
