@@ -1,5 +1,9 @@
+use quorate::{
+    config::{ManagerConfig, Sources},
+    security::Bundle,
+    telemetry,
+};
 use std::sync::Arc;
-use quorate::{config::{ManagerConfig, Sources}, security::Bundle, telemetry};
 use tokio_util::sync::CancellationToken;
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -11,7 +15,10 @@ fn main() {
     quorate::security::install_crypto();
     telemetry::init_logs(&config.logs).unwrap();
     let metrics = telemetry::Metrics::install().unwrap();
-    let rt = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let rt = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let shutdown = CancellationToken::new();
     let s2 = shutdown.clone();
     rt.block_on(async move {
@@ -20,6 +27,16 @@ fn main() {
             term.recv().await;
             s2.cancel();
         });
-        quorate::node::run(config, Arc::new(move || metrics.render()), Arc::new(|why| { eprintln!("fatal: {why}"); std::process::exit(70) }), shutdown).await.unwrap();
+        quorate::node::run(
+            config,
+            Arc::new(move || metrics.render()),
+            Arc::new(|why| {
+                eprintln!("fatal: {why}");
+                std::process::exit(70)
+            }),
+            shutdown,
+        )
+        .await
+        .unwrap();
     });
 }

@@ -50,7 +50,7 @@ names! {
     gauge SESSIONS = "quorate_sessions", Count, "Runner sessions this manager holds.";
     gauge CONTAINERS = "quorate_containers", Count, "Containers, by lifecycle `state`.";
     gauge AGENTS = "quorate_agents", Count, "Agents, by observed `state`.";
-    counter HTTP_REQUESTS = "quorate_http_requests_total", Count, "API requests, by `method`, `route` and `status`.";
+    counter HTTP_REQUESTS = "quorate_http_requests_total", Count, "API requests, by `kind` (read or write) and class of `status`.";
     histogram HTTP_SECONDS = "quorate_http_seconds", Seconds, "From a request's head to its answer's head.";
 }
 

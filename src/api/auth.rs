@@ -94,7 +94,8 @@ fn bearer(headers: &HeaderMap) -> Result<ApiToken, Problem> {
     token.parse().map_err(|error| refused(&format!("{error}")))
 }
 
-fn clock() -> Millis {
+/// This machine's clock.
+pub fn clock() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

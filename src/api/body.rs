@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::{
-    nearest::unknown_field,
     problem::{Code, Problem},
+    types::unknown_field,
 };
 
 /// The largest body, in bytes, where nothing smaller is said.

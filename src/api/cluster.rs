@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{
-    App, call,
+    App, call, precondition,
     problem::Problem,
     routes::Routes,
     types::{Changed, Check, ClusterStatus, Health, List, ManagerView, TransferRequest},
@@ -191,6 +191,7 @@ pub(super) async fn remove_manager(State(app): State<App>, request: Request) -> 
     let mut call = app.admit(request, Action::Admin).await?;
     let id: ManagerId = call.path().await?;
     call.params(&[])?;
+    precondition::none(call.headers())?;
     app.consensus().remove_manager(id).await?;
     Ok(changed(&app))
 }
@@ -206,6 +207,7 @@ pub(super) async fn remove_manager(State(app): State<App>, request: Request) -> 
 pub(super) async fn transfer(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let mut call = app.admit(request, Action::Admin).await?;
     call.params(&[])?;
+    precondition::none(call.headers())?;
     let (wanted, _) = call.json::<TransferRequest>().await?;
     app.consensus().transfer_leadership(wanted.to).await?;
     Ok(changed(&app))

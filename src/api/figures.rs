@@ -5,10 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use metrics::{Counter, Histogram, counter, histogram};
 
-/// Requests answered, by what they do and the class of their status.
-const REQUESTS: &str = "quorate_api_requests_total";
-/// Seconds from a request's head to its answer's head.
-const SECONDS: &str = "quorate_api_request_seconds";
+use crate::telemetry::{HTTP_REQUESTS, HTTP_SECONDS};
 
 #[derive(Debug)]
 struct Kind {
@@ -18,10 +15,10 @@ struct Kind {
 
 impl Kind {
     fn new(kind: &'static str) -> Self {
-        let class = |status: &'static str| counter!(REQUESTS, "kind" => kind, "status" => status);
+        let class = |status: &'static str| counter!(HTTP_REQUESTS, "kind" => kind, "status" => status);
         Self {
             classes: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(class),
-            seconds: histogram!(SECONDS, "kind" => kind),
+            seconds: histogram!(HTTP_SECONDS, "kind" => kind),
         }
     }
 }

@@ -7,21 +7,27 @@
 //! The way of a request: `server` (TLS, bounds) → `routes` → `call` (token, path, query, body) →
 //! `write` or `view` → an answer, or a `problem`.
 
+mod agents;
 mod auth;
 mod body;
 mod call;
 mod cluster;
 mod configs;
+mod containers;
+mod engines;
 mod figures;
 mod headers;
-mod nearest;
+mod join_tokens;
+mod names;
 mod openapi;
 mod ops;
 mod params;
 mod precondition;
 mod problem;
 mod routes;
+mod secret;
 mod server;
+mod tokens;
 pub mod types;
 mod view;
 mod watch;
@@ -112,6 +118,14 @@ impl App {
         &self.0.confirm
     }
 
+    fn ca(&self) -> Fingerprint {
+        self.0.ca
+    }
+
+    fn seed(&self) -> &[u8; 32] {
+        &self.0.seed
+    }
+
     fn render_metrics(&self) -> String {
         (self.0.metrics)()
     }
@@ -129,7 +143,12 @@ impl App {
 /// Every route.
 fn routes() -> Routes {
     let routes = cluster::routes(Routes::default());
+    let routes = join_tokens::routes(routes);
+    let routes = tokens::routes(routes);
     let routes = configs::routes(routes);
+    let routes = containers::routes(routes);
+    let routes = agents::routes(routes);
+    let routes = engines::routes(routes);
     ops::routes(routes)
 }
 

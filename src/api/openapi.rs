@@ -8,7 +8,7 @@ use utoipa::{
     },
 };
 
-use super::{cluster, configs, ops};
+use super::{agents, cluster, configs, containers, engines, join_tokens, ops, tokens};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,6 +22,11 @@ use super::{cluster, configs, ops};
     modifiers(&Bearer),
     paths(
         cluster::status, cluster::health, cluster::managers, cluster::remove_manager, cluster::transfer,
+        join_tokens::list, join_tokens::create, join_tokens::revoke,
+        tokens::list, tokens::create, tokens::revoke,
+        agents::list, agents::deploy, agents::get, agents::start, agents::stop, agents::delete,
+        containers::list, containers::register, containers::get, containers::remove,
+        engines::list, engines::add, engines::get, engines::remove,
         configs::list, configs::get, configs::put, configs::delete,
         ops::livez, ops::readyz, ops::metrics, ops::openapi,
     )

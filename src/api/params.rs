@@ -6,8 +6,8 @@ use axum::{extract::Query, http::Uri};
 use data_encoding::BASE64URL_NOPAD;
 
 use super::{
-    nearest::nearest,
     problem::{Code, Problem},
+    types::nearest,
 };
 use crate::model::{Revision, Selector};
 

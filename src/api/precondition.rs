@@ -124,6 +124,20 @@ pub fn for_change(headers: &HeaderMap) -> Result<Condition, Problem> {
     }
 }
 
+/// For calls that have no object to demand anything of: a precondition must not be passed over.
+///
+/// # Errors
+/// `invalid_precondition` when there is one.
+pub fn none(headers: &HeaderMap) -> Result<(), Problem> {
+    match for_write(headers)? {
+        Condition::Any => Ok(()),
+        _ => Err(Problem::new(
+            Code::InvalidPrecondition,
+            "this call takes neither `If-Match` nor `If-None-Match`: leave them out",
+        )),
+    }
+}
+
 /// Whether a read's `If-None-Match` names the current version, so that 304 is the answer.
 ///
 /// # Errors

@@ -161,6 +161,18 @@ impl Problem {
         self
     }
 
+    /// Says it in other words.
+    #[must_use]
+    pub fn detail(mut self, detail: String) -> Self {
+        self.0.detail = detail;
+        self
+    }
+
+    /// Whether it has this code.
+    pub fn is(&self, code: Code) -> bool {
+        self.0.code == code
+    }
+
     /// Its code.
     #[cfg(test)]
     pub fn code(&self) -> Code {

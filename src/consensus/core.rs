@@ -37,7 +37,9 @@ pub(super) struct Core {
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core").field("me", &self.me).finish_non_exhaustive()
+        f.debug_struct("Core")
+            .field("me", &self.me)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,7 +69,9 @@ impl Core {
             return Standing::Unformed;
         }
         match membership.get_node(&id) {
-            Some(member) => Standing::Member { incarnation: member.incarnation },
+            Some(member) => Standing::Member {
+                incarnation: member.incarnation,
+            },
             None => Standing::Stranger,
         }
     }
@@ -77,19 +81,32 @@ impl Core {
         let (leader, member) = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
-            let Some(leader) = metrics.current_leader else { return Route::Nowhere };
-            (leader, metrics.membership_config.membership().get_node(&leader).cloned())
+            let Some(leader) = metrics.current_leader else {
+                return Route::Nowhere;
+            };
+            (
+                leader,
+                metrics.membership_config.membership().get_node(&leader).cloned(),
+            )
         };
         if leader == self.me.id {
             return Route::Here;
         }
-        let Some(member) = member else { return Route::Nowhere };
+        let Some(member) = member else {
+            return Route::Nowhere;
+        };
         let mut kept = self.leader_link.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((id, link)) = kept.as_ref().filter(|(id, _)| *id == leader) {
             let _ = id;
             return Route::There(link.clone());
         }
-        let link = Arc::new(Link::new(self.dial.clone(), self.me, Lane::Forward, leader, member));
+        let link = Arc::new(Link::new(
+            self.dial.clone(),
+            self.me,
+            Lane::Forward,
+            leader,
+            member,
+        ));
         *kept = Some((leader, link.clone()));
         Route::There(link)
     }
@@ -111,13 +128,19 @@ impl Core {
     /// An index that every write acknowledged before this call is at or below. Only on the leader.
     pub async fn read_index(&self) -> Result<Revision, String> {
         let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
-        linearizer.map(|l| l.read_log_id().index()).map_err(|error| error.to_string())
+        linearizer
+            .map(|l| l.read_log_id().index())
+            .map_err(|error| error.to_string())
     }
 
     /// Joins the next read round of this manager.
     pub async fn join_read_round(&self) -> Result<Revision, ReadError> {
         let (answer, wait) = oneshot::channel();
-        self.shared.reads.send(answer).await.map_err(|_| ReadError::Stopping)?;
+        self.shared
+            .reads
+            .send(answer)
+            .await
+            .map_err(|_| ReadError::Stopping)?;
         wait.await.unwrap_or(Err(ReadError::Stopping))
     }
 
@@ -133,7 +156,9 @@ impl Core {
             (Lane::Control, request) => self.answer_control(request).await,
             (Lane::Forward, request) => self.answer_forward(request).await,
             (Lane::Join, Request::Probe) => Response::Probe(self.probe(from)),
-            (Lane::Join, Request::AddManager { id, member }) if id == from => self.answer_add(id, member).await,
+            (Lane::Join, Request::AddManager { id, member }) if id == from => {
+                self.answer_add(id, member).await
+            }
             _ => Response::Failed("this request does not belong on this lane".into()),
         }
     }
@@ -165,7 +190,9 @@ impl Core {
         let not_leader = || Response::Failed("this manager does not lead".into());
         let leads = matches!(self.route(), Route::Here);
         match request {
-            Request::Propose(proposals) => Response::Proposed(proposer::take_forwarded(self, proposals).await),
+            Request::Propose(proposals) => {
+                Response::Proposed(proposer::take_forwarded(self, proposals).await)
+            }
             Request::ReadIndex if leads => match self.join_read_round().await {
                 Ok(revision) => Response::ReadIndex(revision),
                 Err(error) => Response::Failed(error.to_string()),
@@ -200,9 +227,18 @@ impl Core {
 
     fn probe(&self, from: ManagerId) -> Probe {
         match self.standing(from) {
-            Standing::Unformed => Probe { initialized: false, knows: None },
-            Standing::Member { incarnation } => Probe { initialized: true, knows: Some(incarnation) },
-            Standing::Stranger => Probe { initialized: true, knows: None },
+            Standing::Unformed => Probe {
+                initialized: false,
+                knows: None,
+            },
+            Standing::Member { incarnation } => Probe {
+                initialized: true,
+                knows: Some(incarnation),
+            },
+            Standing::Stranger => Probe {
+                initialized: true,
+                knows: None,
+            },
         }
     }
 

@@ -146,13 +146,28 @@ impl Consensus {
     /// [`ProposeError`]: without an effect, or with an unknown one.
     pub async fn propose(&self, key: Option<RequestKey>, command: Command) -> Result<Reply, ProposeError> {
         let (answer, wait) = oneshot::channel();
-        let proposal = Proposal { at: clock(), key, command };
+        let proposal = Proposal {
+            at: clock(),
+            key,
+            command,
+        };
         let size = u32::try_from(weight(&proposal)).unwrap_or(u32::MAX);
         let places = self.shared.places.clone();
-        let place = places.try_acquire_many_owned(size).map_err(|_| ProposeError::Overloaded)?;
+        let place = places
+            .try_acquire_many_owned(size)
+            .map_err(|_| ProposeError::Overloaded)?;
         let deadline = Instant::now() + DEADLINE;
-        let pending = Pending { proposal, deadline, uncertain: false, answer, _place: place };
-        self.shared.proposals.send(pending).map_err(|_| ProposeError::Stopping)?;
+        let pending = Pending {
+            proposal,
+            deadline,
+            uncertain: false,
+            answer,
+            _place: place,
+        };
+        self.shared
+            .proposals
+            .send(pending)
+            .map_err(|_| ProposeError::Stopping)?;
         // The proposer answers each pending proposal; it only drops one when the process ends.
         wait.await
             .unwrap_or_else(|_| Err(ProposeError::Unknown("this manager stopped".into())))

@@ -54,7 +54,10 @@ async fn route(core: &Core, request: MembershipRequest) -> Result<(), Membership
             Route::Here => return core.change(request).await,
             Route::There(link) => {
                 let wire = match &request {
-                    MembershipRequest::Add { id, member } => Request::AddManager { id: *id, member: member.clone() },
+                    MembershipRequest::Add { id, member } => Request::AddManager {
+                        id: *id,
+                        member: member.clone(),
+                    },
                     MembershipRequest::Remove { id } => Request::RemoveManager { id: *id },
                     MembershipRequest::Transfer { to } => Request::TransferLeadership { to: *to },
                 };
@@ -79,9 +82,9 @@ type RaftResult<T> = Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig
 
 fn into_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> MembershipError {
     match error {
-        RaftError::APIError(ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_))) => {
-            MembershipError::InProgress
-        }
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(
+            _,
+        ))) => MembershipError::InProgress,
         other => MembershipError::Unconfirmed(other.to_string()),
     }
 }
@@ -99,7 +102,9 @@ impl Core {
     async fn within<T>(&self, change: impl Future<Output = RaftResult<T>>) -> Result<(), MembershipError> {
         match tokio::time::timeout(CHANGE, change).await {
             Ok(result) => result.map(|_| ()).map_err(into_error),
-            Err(_) => Err(MembershipError::Unconfirmed(format!("it was not committed within {CHANGE:?}"))),
+            Err(_) => Err(MembershipError::Unconfirmed(format!(
+                "it was not committed within {CHANGE:?}"
+            ))),
         }
     }
 
@@ -108,14 +113,19 @@ impl Core {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
-        (membership.voter_ids().collect(), membership.nodes().map(|(id, _)| *id).collect())
+        (
+            membership.voter_ids().collect(),
+            membership.nodes().map(|(id, _)| *id).collect(),
+        )
     }
 
     async fn add(&self, id: ManagerId, member: Member) -> Result<(), MembershipError> {
         if self.members().1.contains(&id) {
             return match self.standing(id) {
                 super::core::Standing::Member { incarnation } if incarnation == member.incarnation => Ok(()),
-                _ => Err(MembershipError::Invalid(format!("manager {id} is a member with another data directory"))),
+                _ => Err(MembershipError::Invalid(format!(
+                    "manager {id} is a member with another data directory"
+                ))),
             };
         }
         let state = self.shared.published.load_full();
@@ -137,27 +147,44 @@ impl Core {
             self.check_quorum_without(id, &voters)?;
         }
         let command = Command::Cluster(ClusterCommand::RetireManager(id));
-        let retire = Proposal { at: clock(), key: None, command };
+        let retire = Proposal {
+            at: clock(),
+            key: None,
+            command,
+        };
         self.within(self.raft.client_write(retire)).await?;
         let gone = BTreeSet::from([id]);
-        let change =
-            if voters.contains(&id) { ChangeMembers::RemoveVoters(gone) } else { ChangeMembers::RemoveNodes(gone) };
+        let change = if voters.contains(&id) {
+            ChangeMembers::RemoveVoters(gone)
+        } else {
+            ChangeMembers::RemoveNodes(gone)
+        };
         info!(manager = id, "removing a manager");
         self.within(self.raft.change_membership(change, false)).await
     }
 
     /// The remaining voters must have a working quorum among them.
-    fn check_quorum_without(&self, id: ManagerId, voters: &BTreeSet<ManagerId>) -> Result<(), MembershipError> {
+    fn check_quorum_without(
+        &self,
+        id: ManagerId,
+        voters: &BTreeSet<ManagerId>,
+    ) -> Result<(), MembershipError> {
         let left: Vec<_> = voters.iter().copied().filter(|v| *v != id).collect();
         if left.is_empty() {
-            return Err(MembershipError::QuorumAtRisk(format!("manager {id} is the only voter: it can't be removed")));
+            return Err(MembershipError::QuorumAtRisk(format!(
+                "manager {id} is the only voter: it can't be removed"
+            )));
         }
         let followers = followers(&self.raft);
         let works = |v: &ManagerId| *v == self.me.id || followers.get(v).is_some_and(|f| f.healthy);
         let healthy = left.iter().filter(|v| works(v)).count();
         let quorum = left.len() / 2 + 1;
         if healthy < quorum {
-            let dead: Vec<_> = left.iter().filter(|v| !works(v)).map(ToString::to_string).collect();
+            let dead: Vec<_> = left
+                .iter()
+                .filter(|v| !works(v))
+                .map(ToString::to_string)
+                .collect();
             return Err(MembershipError::QuorumAtRisk(format!(
                 "without manager {id}, {quorum} of {} must work and only {healthy} do: bring back or remove manager {} first",
                 left.len(),
@@ -199,7 +226,9 @@ impl Core {
             }
             self.leader_change(Duration::from_millis(20)).await;
         }
-        Err(MembershipError::Unconfirmed(format!("manager {target} does not lead after {DEADLINE:?}")))
+        Err(MembershipError::Unconfirmed(format!(
+            "manager {target} does not lead after {DEADLINE:?}"
+        )))
     }
 }
 

@@ -98,8 +98,11 @@ async fn carry(core: &Core, mut batch: Vec<Pending>) {
         for pending in late {
             let why = format!("none did within {DEADLINE:?}");
             // An earlier offer may still take effect.
-            let error =
-                if pending.uncertain { ProposeError::Unknown(why) } else { ProposeError::NotTaken(why) };
+            let error = if pending.uncertain {
+                ProposeError::Unknown(why)
+            } else {
+                ProposeError::NotTaken(why)
+            };
             let _ = pending.answer.send(Err(error));
         }
         if left.is_empty() {
@@ -141,7 +144,11 @@ async fn offer_here(core: &Core, batch: Vec<Pending>) -> Vec<Pending> {
     let deadline = latest(&batch);
     let proposals = batch.iter().map(|p| p.proposal.clone()).collect();
     let offers = append(core, proposals, deadline).await;
-    batch.into_iter().zip(offers).filter_map(|(pending, offered)| pending.settle(offered)).collect()
+    batch
+        .into_iter()
+        .zip(offers)
+        .filter_map(|(pending, offered)| pending.settle(offered))
+        .collect()
 }
 
 /// Appends proposals and waits for each one's fate until `deadline`.
@@ -173,7 +180,10 @@ async fn offer_there(link: &Link, batch: Vec<Pending>) -> Vec<Pending> {
     let proposals = batch.iter().map(|p| p.proposal.clone()).collect();
     let limit = latest(&batch).saturating_duration_since(Instant::now()) + MARGIN;
     let settle_all = |batch: Vec<Pending>, offered: &dyn Fn() -> Offered| {
-        batch.into_iter().filter_map(|pending| pending.settle(offered())).collect()
+        batch
+            .into_iter()
+            .filter_map(|pending| pending.settle(offered()))
+            .collect()
     };
     match link.call(Request::Propose(proposals), limit).await {
         Ok(Response::Proposed(results)) if results.len() == batch.len() => {
@@ -182,24 +192,43 @@ async fn offer_there(link: &Link, batch: Vec<Pending>) -> Vec<Pending> {
                 Err(ForwardError::NotTaken(_)) => Offered::NotTaken,
                 Err(ForwardError::Unknown(why)) => Offered::Unknown(why),
             });
-            batch.into_iter().zip(offered).filter_map(|(pending, offered)| pending.settle(offered)).collect()
+            batch
+                .into_iter()
+                .zip(offered)
+                .filter_map(|(pending, offered)| pending.settle(offered))
+                .collect()
         }
         Err(LinkError::NotSent(_)) => batch,
-        Ok(_) => settle_all(batch, &|| Offered::Unknown("the leader's answer makes no sense".into())),
-        Err(error) => settle_all(batch, &|| Offered::Unknown(format!("the leader was lost on the way: {error}"))),
+        Ok(_) => settle_all(batch, &|| {
+            Offered::Unknown("the leader's answer makes no sense".into())
+        }),
+        Err(error) => settle_all(batch, &|| {
+            Offered::Unknown(format!("the leader was lost on the way: {error}"))
+        }),
     }
 }
 
 /// The leader's side of a forwarded batch: one offer, and no passing on, so that no frame circles.
-pub(super) async fn take_forwarded(core: &Core, proposals: Vec<Proposal>) -> Vec<Result<Reply, ForwardError>> {
+pub(super) async fn take_forwarded(
+    core: &Core,
+    proposals: Vec<Proposal>,
+) -> Vec<Result<Reply, ForwardError>> {
     let into_result = |offered| match offered {
         Offered::Answered(reply) => Ok(reply),
         Offered::NotTaken => Err(ForwardError::NotTaken("this manager does not lead".into())),
         Offered::Unknown(why) => Err(ForwardError::Unknown(why)),
     };
-    append(core, proposals, Instant::now() + DEADLINE).await.into_iter().map(into_result).collect()
+    append(core, proposals, Instant::now() + DEADLINE)
+        .await
+        .into_iter()
+        .map(into_result)
+        .collect()
 }
 
 fn latest(batch: &[Pending]) -> Instant {
-    batch.iter().map(|p| p.deadline).max().unwrap_or_else(Instant::now)
+    batch
+        .iter()
+        .map(|p| p.deadline)
+        .max()
+        .unwrap_or_else(Instant::now)
 }

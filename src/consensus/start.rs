@@ -133,7 +133,18 @@ impl Consensus {
     /// # Errors
     /// [`StartError`]: this manager must not go on with what is stored.
     pub async fn start(options: Options) -> Result<(Self, Running), StartError> {
-        let Options { id, incarnation, info, data_dir, raft, first, bootstrap, dial, on_digest, fatal } = options;
+        let Options {
+            id,
+            incarnation,
+            info,
+            data_dir,
+            raft,
+            first,
+            bootstrap,
+            dial,
+            on_digest,
+            fatal,
+        } = options;
         let me = Me { id, incarnation };
         let (proposals, proposal_queue) = mpsc::unbounded_channel();
         let (read_sender, read_queue) = mpsc::channel(READ_QUEUE);
@@ -155,11 +166,22 @@ impl Consensus {
         let snapshots = SnapshotStore::open(&data_dir.join("snapshots")).map_err(io::Error::other);
         let snapshots = Arc::new(snapshots.map_err(StartError::Snapshots)?);
         let machine = StateMachine::open(shared.clone(), snapshots.clone()).map_err(StartError::Snapshots)?;
-        let network = Network { dial: dial.clone(), me };
+        let network = Network {
+            dial: dial.clone(),
+            me,
+        };
         let config = Arc::new(raft_config(&raft).validate()?);
         let raft = Raft::new(id, config, network, log, machine).await;
         let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
-        let core = Core { me, raft, shared: shared.clone(), snapshots, dial, on_digest, leader_link: Mutex::new(None) };
+        let core = Core {
+            me,
+            raft,
+            shared: shared.clone(),
+            snapshots,
+            dial,
+            on_digest,
+            leader_link: Mutex::new(None),
+        };
         let core = Arc::new(core);
         let handle = Self { shared };
         let tasks = vec![
@@ -222,24 +244,47 @@ async fn form(core: Arc<Core>, peers: BTreeMap<ManagerId, PeerInfo>, fatal: Fata
                 me.incarnation
             } else {
                 match probe(&core, *id, info).await {
-                    Ok((_, Probe { initialized: true, knows: Some(known) })) if known != me.incarnation => {
+                    Ok((
+                        _,
+                        Probe {
+                            initialized: true,
+                            knows: Some(known),
+                        },
+                    )) if known != me.incarnation => {
                         return fatal(format!(
                             "manager {} is known to the cluster with another data directory: its data were lost, so it can't come back as itself; remove it and join it as a new manager",
                             me.id
                         ));
                     }
-                    Ok((_, Probe { initialized: true, knows: None })) => {
+                    Ok((
+                        _,
+                        Probe {
+                            initialized: true,
+                            knows: None,
+                        },
+                    )) => {
                         return fatal(format!(
                             "manager {id} has a cluster without manager {}: join it with a join token instead",
                             me.id
                         ));
                     }
-                    Ok((incarnation, Probe { initialized: false, .. })) => incarnation,
+                    Ok((
+                        incarnation,
+                        Probe {
+                            initialized: false, ..
+                        },
+                    )) => incarnation,
                     // Known as itself: the others will be in touch.
                     Ok(_) | Err(_) => continue,
                 }
             };
-            members.insert(*id, Member { info: info.clone(), incarnation });
+            members.insert(
+                *id,
+                Member {
+                    info: info.clone(),
+                    incarnation,
+                },
+            );
         }
         let lowest = peers.keys().next() == Some(&me.id);
         if lowest && members.len() == peers.len() {
@@ -255,7 +300,10 @@ async fn form(core: Arc<Core>, peers: BTreeMap<ManagerId, PeerInfo>, fatal: Fata
 /// Asks a manager what it knows; returns its incarnation too.
 async fn probe(core: &Core, id: ManagerId, info: &PeerInfo) -> io::Result<(u64, Probe)> {
     let (_, incarnation) = peers::open(&*core.dial, core.me, Lane::Join, id, info, None).await?;
-    let member = Member { info: info.clone(), incarnation };
+    let member = Member {
+        info: info.clone(),
+        incarnation,
+    };
     let link = Link::new(core.dial.clone(), core.me, Lane::Join, id, member);
     match link.call(Request::Probe, Duration::from_secs(1)).await {
         Ok(Response::Probe(probe)) => Ok((incarnation, probe)),
@@ -267,18 +315,29 @@ async fn probe(core: &Core, id: ManagerId, info: &PeerInfo) -> io::Result<(u64, 
 /// Asks the known managers in turn to be added, until this manager has a membership.
 async fn join(core: Arc<Core>, peers: Vec<(ManagerId, PeerInfo)>, info: PeerInfo, fatal: Fatal) {
     let me = core.me;
-    let member = Member { info, incarnation: me.incarnation };
+    let member = Member {
+        info,
+        incarnation: me.incarnation,
+    };
     for (id, info) in peers.iter().cycle() {
         if matches!(core.raft.is_initialized().await, Ok(true)) {
             return;
         }
         if let Ok((incarnation, _)) = probe(&core, *id, info).await {
-            let theirs = Member { info: info.clone(), incarnation };
+            let theirs = Member {
+                info: info.clone(),
+                incarnation,
+            };
             let link = Link::new(core.dial.clone(), me, Lane::Join, *id, theirs);
-            let request = Request::AddManager { id: me.id, member: member.clone() };
+            let request = Request::AddManager {
+                id: me.id,
+                member: member.clone(),
+            };
             match link.call(request, Duration::from_secs(10)).await {
                 Ok(Response::Membership(Ok(()))) => info!(manager = me.id, "joined as a learner"),
-                Ok(Response::Membership(Err(super::error::MembershipError::Invalid(why)))) => return fatal(why),
+                Ok(Response::Membership(Err(super::error::MembershipError::Invalid(why)))) => {
+                    return fatal(why);
+                }
                 other => warn!(answer = ?other, "not added yet; asking again"),
             }
         }

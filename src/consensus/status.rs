@@ -35,8 +35,17 @@ pub(super) fn followers(raft: &Raft) -> BTreeMap<ManagerId, Follower> {
     heard
         .map(|(id, at)| {
             let healthy = at.as_ref().is_some_and(|at| at.elapsed() < HEALTHY);
-            let matched = metrics.replication.as_ref().and_then(|r| r.get(id).cloned().flatten());
-            (*id, Follower { healthy, matched: matched.map(|log_id| log_id.index) })
+            let matched = metrics
+                .replication
+                .as_ref()
+                .and_then(|r| r.get(id).cloned().flatten());
+            (
+                *id,
+                Follower {
+                    healthy,
+                    matched: matched.map(|log_id| log_id.index),
+                },
+            )
         })
         .collect()
 }
@@ -56,11 +65,21 @@ fn look(core: &Core) -> Status {
             info: member.info.clone(),
             voter: membership.voter_ids().any(|voter| voter == *id),
             healthy: me || leader == Some(*id) || follower.is_some_and(|f| f.healthy),
-            applied: if me { Some(applied) } else { follower.and_then(|f| f.matched) },
+            applied: if me {
+                Some(applied)
+            } else {
+                follower.and_then(|f| f.matched)
+            },
         };
         (*id, status)
     });
-    Status { id: core.me.id, leader, term: metrics.current_term, applied, managers: managers.collect() }
+    Status {
+        id: core.me.id,
+        leader,
+        term: metrics.current_term,
+        applied,
+        managers: managers.collect(),
+    }
 }
 
 /// Keeps the status of the handle current.
@@ -114,7 +133,9 @@ async fn confirm(core: &Core) -> bool {
         if !matches!(core.route(), Route::Here) {
             return false;
         }
-        let Ok(index) = core.read_index().await else { return false };
+        let Ok(index) = core.read_index().await else {
+            return false;
+        };
         let mut applied = core.shared.applied.subscribe();
         applied.wait_for(|now| *now >= index).await.is_ok()
     };

@@ -53,7 +53,11 @@ struct Manager {
 }
 
 fn info(id: ManagerId) -> PeerInfo {
-    PeerInfo { peer: format!("peer-{id}"), api: format!("api-{id}"), session: format!("session-{id}") }
+    PeerInfo {
+        peer: format!("peer-{id}"),
+        api: format!("api-{id}"),
+        session: format!("session-{id}"),
+    }
 }
 
 fn bootstrap() -> ClusterCommand {
@@ -96,7 +100,10 @@ impl Manager {
             },
             first,
             bootstrap: Some(bootstrap()),
-            dial: Arc::new(NetDial { net: net.clone(), me: id }),
+            dial: Arc::new(NetDial {
+                net: net.clone(),
+                me: id,
+            }),
             on_digest: Arc::new(|_| {}),
             fatal: Arc::new(move |why| {
                 let _ = hook.send(why);
@@ -113,12 +120,21 @@ impl Manager {
                 tokio::spawn(async move { serving.serve_peer(stream, from).await });
             }
         });
-        Self { consensus, running, dir, accept, fatal }
+        Self {
+            consensus,
+            running,
+            dir,
+            accept,
+            fatal,
+        }
     }
 
     /// Ends it and gives its directory back, once its log is let go of.
     async fn stop(self, net: &Net) -> Arc<TempDir> {
-        net.listeners.lock().unwrap().remove(&info(self.consensus.id()).peer);
+        net.listeners
+            .lock()
+            .unwrap()
+            .remove(&info(self.consensus.id()).peer);
         self.accept.abort();
         self.running.stop().await;
         self.dir
@@ -134,7 +150,9 @@ impl Manager {
 
     async fn get(&self, name: &str) -> Option<String> {
         let state = self.consensus.read().await.unwrap();
-        state.config(name).map(|c| String::from_utf8(c.value.to_vec()).unwrap())
+        state
+            .config(name)
+            .map(|c| String::from_utf8(c.value.to_vec()).unwrap())
     }
 }
 
@@ -160,7 +178,10 @@ async fn three(net: &Net) -> Vec<Manager> {
 
 async fn founded(managers: &[Manager]) {
     for manager in managers {
-        eventually("the cluster is founded", || manager.consensus.state().cluster_id().is_some()).await;
+        eventually("the cluster is founded", || {
+            manager.consensus.state().cluster_id().is_some()
+        })
+        .await;
     }
 }
 
@@ -173,7 +194,10 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 fn leader(managers: &[Manager]) -> usize {
-    managers.iter().position(|m| m.consensus.watch_leadership().borrow().is_some()).unwrap()
+    managers
+        .iter()
+        .position(|m| m.consensus.watch_leadership().borrow().is_some())
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,12 +217,27 @@ async fn writes_and_linearizable_reads_work_through_every_manager() {
 async fn a_retry_with_its_key_has_one_effect_through_another_manager() {
     let net = Net::default();
     let managers = three(&net).await;
-    let key = RequestKey { principal: TokenId(1), key: "once".into(), fingerprint: 7 };
+    let key = RequestKey {
+        principal: TokenId(1),
+        key: "once".into(),
+        fingerprint: 7,
+    };
     let create = put("k", "v", Condition::Absent);
-    let first = managers[0].consensus.propose(Some(key.clone()), create.clone()).await.unwrap();
+    let first = managers[0]
+        .consensus
+        .propose(Some(key.clone()), create.clone())
+        .await
+        .unwrap();
     assert_eq!(first.result, Ok(Outcome::ConfigPut { created: true }));
-    let again = managers[1].consensus.propose(Some(key), create.clone()).await.unwrap();
-    assert_eq!((again.revision, &again.result, again.replayed), (first.revision, &first.result, true));
+    let again = managers[1]
+        .consensus
+        .propose(Some(key), create.clone())
+        .await
+        .unwrap();
+    assert_eq!(
+        (again.revision, &again.result, again.replayed),
+        (first.revision, &first.result, true)
+    );
     let without = managers[2].consensus.propose(None, create).await.unwrap();
     assert!(without.result.is_err());
 }
@@ -211,7 +250,12 @@ async fn the_others_go_on_when_the_leader_ends_and_it_catches_up_by_snapshot() {
     let old = managers.remove(leader(&managers));
     let id = old.consensus.id();
     let dir = old.stop(&net).await;
-    eventually("another leads", || managers.iter().any(|m| m.consensus.watch_leadership().borrow().is_some())).await;
+    eventually("another leads", || {
+        managers
+            .iter()
+            .any(|m| m.consensus.watch_leadership().borrow().is_some())
+    })
+    .await;
     // More than a snapshot's worth, so that the log it would need is gone.
     for i in 0..600 {
         managers[i % 2].put("after", &i.to_string()).await.unwrap();
@@ -234,9 +278,16 @@ async fn without_a_quorum_nothing_is_claimed_and_stale_reads_go_on() {
     }
     let started = Instant::now();
     let write = last.put("k", "w").await;
-    assert!(matches!(write, Err(ProposeError::Unknown(_) | ProposeError::NotTaken(_))), "{write:?}");
+    assert!(
+        matches!(write, Err(ProposeError::Unknown(_) | ProposeError::NotTaken(_))),
+        "{write:?}"
+    );
     assert!(matches!(last.consensus.read().await, Err(ReadError::NoQuorum(_))));
-    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        started.elapsed()
+    );
     let stale = last.consensus.state();
     assert_eq!(stale.config("k").unwrap().value.as_ref(), b"v");
 }
@@ -246,9 +297,15 @@ async fn leadership_is_handed_over() {
     let net = Net::default();
     let managers = three(&net).await;
     let old = leader(&managers);
-    managers[(old + 1) % 3].consensus.transfer_leadership(None).await.unwrap();
+    managers[(old + 1) % 3]
+        .consensus
+        .transfer_leadership(None)
+        .await
+        .unwrap();
     eventually("another leads", || {
-        let all = managers.iter().position(|m| m.consensus.watch_leadership().borrow().is_some());
+        let all = managers
+            .iter()
+            .position(|m| m.consensus.watch_leadership().borrow().is_some());
         all.is_some_and(|now| now != old)
     })
     .await;
@@ -259,15 +316,33 @@ async fn leadership_is_handed_over() {
 async fn a_joiner_is_promoted_and_a_removed_manager_is_refused() {
     let net = Net::default();
     let mut managers = three(&net).await;
-    let allocate = ClusterCommand::AllocateManager { token: JoinTokenId(2), incarnation: 104 };
-    let reply = managers[1].consensus.propose(None, Command::Cluster(allocate)).await.unwrap();
+    let allocate = ClusterCommand::AllocateManager {
+        token: JoinTokenId(2),
+        incarnation: 104,
+    };
+    let reply = managers[1]
+        .consensus
+        .propose(None, Command::Cluster(allocate))
+        .await
+        .unwrap();
     assert_eq!(reply.result, Ok(Outcome::ManagerAllocated(4)));
     let known = vec![(2, info(2)), (3, info(3))];
     let dir = Arc::new(TempDir::new().unwrap());
     let joined = Manager::start(&net, 4, 104, dir, First::Join(known.clone())).await;
-    eventually("it votes", || joined.consensus.status().managers.get(&4).is_some_and(|m| m.voter)).await;
+    eventually("it votes", || {
+        joined
+            .consensus
+            .status()
+            .managers
+            .get(&4)
+            .is_some_and(|m| m.voter)
+    })
+    .await;
     managers[0].consensus.remove_manager(4).await.unwrap();
-    eventually("it is gone", || !managers[0].consensus.status().managers.contains_key(&4)).await;
+    eventually("it is gone", || {
+        !managers[0].consensus.status().managers.contains_key(&4)
+    })
+    .await;
     joined.stop(&net).await;
     // Its id is spent: neither with its old data nor with new data may it come back under it.
     let dir = Arc::new(TempDir::new().unwrap());
@@ -289,7 +364,10 @@ async fn a_wiped_manager_may_not_come_back_as_itself() {
     let why = wiped.fatal.recv().await.unwrap();
     assert!(why.contains("its data were lost"), "{why}");
     managers[0].put("k", "v").await.unwrap();
-    assert!(wiped.consensus.state().cluster_id().is_none(), "it was given the log all the same");
+    assert!(
+        wiped.consensus.state().cluster_id().is_none(),
+        "it was given the log all the same"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,10 +381,18 @@ async fn the_quorum_is_not_removed() {
     let at = leader(&managers);
     let other = managers[1 - at].consensus.id();
     eventually("it is seen to be down", || {
-        managers[at].consensus.status().managers.get(&down_id).is_some_and(|m| !m.healthy)
+        managers[at]
+            .consensus
+            .status()
+            .managers
+            .get(&down_id)
+            .is_some_and(|m| !m.healthy)
     })
     .await;
     let refused = managers[at].consensus.remove_manager(other).await;
-    assert!(matches!(refused, Err(MembershipError::QuorumAtRisk(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(MembershipError::QuorumAtRisk(_))),
+        "{refused:?}"
+    );
     managers[at].consensus.remove_manager(down_id).await.unwrap();
 }

@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentId, AgentSpec, AgentState, Capabilities, ContainerId, Labels, ManagerId, Name, PeerInfo, Resources, Revision,
+    AgentId, AgentSpec, AgentState, Capabilities, ContainerId, Labels, ManagerId, Name, PeerInfo, Resources,
+    Revision,
 };
 
 /// The version of these types.

@@ -38,7 +38,9 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// The log is gone.
-    #[error("{0} has an identity and no log: the log was removed or lost; remove the whole directory and join as a new manager")]
+    #[error(
+        "{0} has an identity and no log: the log was removed or lost; remove the whole directory and join as a new manager"
+    )]
     LogGone(PathBuf),
     /// Keys, certificates, the bundle.
     #[error("the cluster's keys can't be used")]
@@ -115,8 +117,11 @@ impl Identity {
         if !tls_dir(&dir).join(CA_CERT_FILE).exists() {
             ca.save(&tls_dir(&dir))?;
         }
-        let stored =
-            Stored { manager: config.bootstrap.id.unwrap_or(1), incarnation: rand::random(), begun: false };
+        let stored = Stored {
+            manager: config.bootstrap.id.unwrap_or(1),
+            incarnation: rand::random(),
+            begun: false,
+        };
         write(&dir, &stored)?;
         let mut identity = Self::new(dir, stored, ca, form(config));
         identity.prepare_founding(config)?;
@@ -128,19 +133,43 @@ impl Identity {
         let admitted = join::ask(&config.bootstrap, incarnation).await?;
         admitted.ca.save(&tls_dir(&dir))?;
         join::write_known(&dir, &admitted.managers)?;
-        let stored = Stored { manager: admitted.id, incarnation, begun: false };
+        let stored = Stored {
+            manager: admitted.id,
+            incarnation,
+            begun: false,
+        };
         write(&dir, &stored)?;
-        Ok(Self::new(dir, stored, admitted.ca, First::Join(admitted.managers)))
+        Ok(Self::new(
+            dir,
+            stored,
+            admitted.ca,
+            First::Join(admitted.managers),
+        ))
     }
 
     fn new(dir: PathBuf, stored: Stored, ca: Ca, first: First) -> Self {
-        let Stored { manager, incarnation, begun } = stored;
-        Self { id: manager, incarnation, ca: Arc::new(ca), first, secrets: None, founding: None, dir, begun }
+        let Stored {
+            manager,
+            incarnation,
+            begun,
+        } = stored;
+        Self {
+            id: manager,
+            incarnation,
+            ca: Arc::new(ca),
+            first,
+            secrets: None,
+            founding: None,
+            dir,
+            begun,
+        }
     }
 
     /// The first command of a cluster that this manager may found.
     fn prepare_founding(&mut self, config: &ManagerConfig) -> Result<(), IdentityError> {
-        let First::Form(peers) = &self.first else { return Ok(()) };
+        let First::Form(peers) = &self.first else {
+            return Ok(());
+        };
         let next = peers.keys().max().map_or(2, |highest| highest + 1);
         let (admin, join) = match &config.bootstrap.dir {
             Some(bundle) => {
@@ -159,7 +188,12 @@ impl Identity {
     /// The command itself; the cluster's id is random.
     pub fn bootstrap(&self) -> Option<ClusterCommand> {
         let (admin, join, next_manager) = self.founding.clone()?;
-        Some(ClusterCommand::Bootstrap { cluster_id: encode_id(rand::random()), admin, join, next_manager })
+        Some(ClusterCommand::Bootstrap {
+            cluster_id: encode_id(rand::random()),
+            admin,
+            join,
+            next_manager,
+        })
     }
 
     /// What to do with an empty log; a manager without configured peers forms a cluster of its own.
@@ -174,7 +208,14 @@ impl Identity {
     pub fn begun(&mut self) -> Result<(), IdentityError> {
         if !self.begun {
             self.begun = true;
-            write(&self.dir, &Stored { manager: self.id, incarnation: self.incarnation, begun: true })?;
+            write(
+                &self.dir,
+                &Stored {
+                    manager: self.id,
+                    incarnation: self.incarnation,
+                    begun: true,
+                },
+            )?;
         }
         Ok(())
     }
@@ -186,8 +227,9 @@ impl Identity {
 
 impl Secrets {
     fn make(ca: &Ca) -> Result<(ApiToken, security::JoinToken), IdentityError> {
-        let failed = |error: security::TokenError| {
-            IdentityError::File { path: "a new token".into(), source: io::Error::other(error) }
+        let failed = |error: security::TokenError| IdentityError::File {
+            path: "a new token".into(),
+            source: io::Error::other(error),
         };
         let admin = ApiToken::generate().map_err(failed)?;
         let join = security::JoinToken::generate(ca.fingerprint()).map_err(failed)?;
@@ -247,14 +289,19 @@ fn name(text: &'static str) -> Name {
 
 /// The managers that form the cluster: those of the configuration, or this one alone.
 fn form(config: &ManagerConfig) -> First {
-    let peers: BTreeMap<_, _> = config.bootstrap.peers.iter().map(|peer| {
-        let info = PeerInfo {
-            peer: peer.peer.to_string(),
-            api: peer.api.to_string(),
-            session: peer.session.to_string(),
-        };
-        (peer.id, info)
-    }).collect();
+    let peers: BTreeMap<_, _> = config
+        .bootstrap
+        .peers
+        .iter()
+        .map(|peer| {
+            let info = PeerInfo {
+                peer: peer.peer.to_string(),
+                api: peer.api.to_string(),
+                session: peer.session.to_string(),
+            };
+            (peer.id, info)
+        })
+        .collect();
     First::Form(peers)
 }
 
@@ -264,9 +311,14 @@ fn tls_dir(dir: &Path) -> PathBuf {
 
 fn read(dir: &Path) -> Result<Option<Stored>, IdentityError> {
     let path = dir.join(FILE);
-    let refused = |source| IdentityError::File { path: path.clone(), source };
+    let refused = |source| IdentityError::File {
+        path: path.clone(),
+        source,
+    };
     match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| refused(error.into())),
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| refused(error.into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(refused(error)),
     }
@@ -274,7 +326,9 @@ fn read(dir: &Path) -> Result<Option<Stored>, IdentityError> {
 
 fn write(dir: &Path, stored: &Stored) -> Result<(), IdentityError> {
     let path = dir.join(FILE);
-    let json = serde_json::to_vec_pretty(stored)
-        .map_err(|error| IdentityError::File { path: path.clone(), source: error.into() })?;
+    let json = serde_json::to_vec_pretty(stored).map_err(|error| IdentityError::File {
+        path: path.clone(),
+        source: error.into(),
+    })?;
     Ok(files::write(&path, &json, files::Access::Secret)?)
 }

@@ -30,7 +30,9 @@ const KNOWN: &str = "managers.json";
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The token's file.
-    #[error("{path} holds no join token: make one with `quorate cluster join-token create --role manager` and write it there")]
+    #[error(
+        "{path} holds no join token: make one with `quorate cluster join-token create --role manager` and write it there"
+    )]
     Token {
         /// Which file.
         path: PathBuf,
@@ -65,12 +67,19 @@ pub(super) struct Admitted {
 pub(super) async fn ask(config: &BootstrapConfig, incarnation: u64) -> Result<Admitted, JoinError> {
     let path = config.join_token_file.clone().unwrap_or_default();
     let token = fs::read_to_string(&path).and_then(|text| {
-        text.trim().parse::<security::JoinToken>().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        text.trim()
+            .parse::<security::JoinToken>()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     });
     let token = token.map_err(|source| JoinError::Token { path, source })?;
     let mut last = "nothing".to_owned();
     for address in &config.join {
-        match timeout(ANSWER, ask_one((address.host(), address.port()), &token, incarnation)).await {
+        match timeout(
+            ANSWER,
+            ask_one((address.host(), address.port()), &token, incarnation),
+        )
+        .await
+        {
             Ok(Ok(admitted)) => return Ok(admitted),
             Ok(Err(Failure::Final(error))) => return Err(error),
             Ok(Err(Failure::Next(why))) => {
@@ -80,7 +89,12 @@ pub(super) async fn ask(config: &BootstrapConfig, incarnation: u64) -> Result<Ad
             Err(_) => last = format!("no answer within {ANSWER:?}"),
         }
     }
-    let addresses = config.join.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let addresses = config
+        .join
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     Err(JoinError::Nobody { addresses, last })
 }
 
@@ -117,7 +131,11 @@ async fn ask_one(
     let connector = TlsConnector::from(security::pinned_client(token.ca())?);
     let mut stream = connector.connect(security::manager_name(), stream).await?;
     let trust = security::pinned_ca(stream.get_ref().1, token.ca())?;
-    let request = FromRunner::JoinManager { protocol: PROTOCOL, token: token.to_string(), incarnation };
+    let request = FromRunner::JoinManager {
+        protocol: PROTOCOL,
+        token: token.to_string(),
+        incarnation,
+    };
     wire::write_frame(&mut stream, &request, MAX_FRAME_BYTES).await?;
     match wire::read_frame(&mut stream, MAX_FRAME_BYTES).await? {
         Some(FromManager::Admitted { id, ca_key, managers }) => {
@@ -125,7 +143,9 @@ async fn ask_one(
             Ok(Admitted { id, ca, managers })
         }
         Some(FromManager::Refused { reason, retry: true }) => Err(Failure::Next(reason)),
-        Some(FromManager::Refused { reason, retry: false }) => Err(Failure::Final(JoinError::Refused(reason))),
+        Some(FromManager::Refused { reason, retry: false }) => {
+            Err(Failure::Final(JoinError::Refused(reason)))
+        }
         Some(_) => Err(Failure::Next("it gave an answer of another kind".into())),
         None => Err(Failure::Next("it closed the connection".into())),
     }
@@ -134,14 +154,19 @@ async fn ask_one(
 /// The managers known at the time of joining, for a start that was cut short before the log had them.
 pub(super) fn read_known(dir: &Path) -> Result<Vec<(ManagerId, PeerInfo)>, IdentityError> {
     let path = dir.join(KNOWN);
-    let refused = |source| IdentityError::File { path: path.clone(), source };
+    let refused = |source| IdentityError::File {
+        path: path.clone(),
+        source,
+    };
     let bytes = fs::read(&path).map_err(refused)?;
     serde_json::from_slice(&bytes).map_err(|error| refused(error.into()))
 }
 
 pub(super) fn write_known(dir: &Path, managers: &[(ManagerId, PeerInfo)]) -> Result<(), IdentityError> {
     let path = dir.join(KNOWN);
-    let json = serde_json::to_vec_pretty(managers)
-        .map_err(|error| IdentityError::File { path: path.clone(), source: error.into() })?;
+    let json = serde_json::to_vec_pretty(managers).map_err(|error| IdentityError::File {
+        path: path.clone(),
+        source: error.into(),
+    })?;
     Ok(files::write(&path, &json, files::Access::Public)?)
 }

@@ -72,10 +72,20 @@ pub async fn run(
     fatal: Fatal,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
-    let (api_listener, api) = listen(&config.api.listen, config.api.advertise.as_ref(), "the API", "api.listen").await?;
+    let (api_listener, api) = listen(
+        &config.api.listen,
+        config.api.advertise.as_ref(),
+        "the API",
+        "api.listen",
+    )
+    .await?;
     let (peer_listener, peer) = listen_port(&config.peers, "other managers", "peers.listen").await?;
     let (session_listener, session) = listen_port(&config.sessions, "runners", "sessions.listen").await?;
-    let me = PeerInfo { peer: peer.to_string(), api: api.to_string(), session: session.to_string() };
+    let me = PeerInfo {
+        peer: peer.to_string(),
+        api: api.to_string(),
+        session: session.to_string(),
+    };
 
     let mut identity = Identity::find(&config).await?;
     let hosts = [api.host(), peer.host(), session.host()].map(str::to_owned);
@@ -109,15 +119,40 @@ pub async fn run(
     let tasks = TaskTracker::new();
     // Peers are served until the very end: a stopping leader needs them to hand over.
     let peers_end = CancellationToken::new();
-    tasks.spawn(peers::accept(peer_listener, peer_tls, running.clone(), peers_end.clone()));
-    tasks.spawn(identity::announce(identity.secrets.take(), consensus.clone(), shutdown.clone()));
+    tasks.spawn(peers::accept(
+        peer_listener,
+        peer_tls,
+        running.clone(),
+        peers_end.clone(),
+    ));
+    tasks.spawn(identity::announce(
+        identity.secrets.take(),
+        consensus.clone(),
+        shutdown.clone(),
+    ));
 
     drop(session_listener);
-    let transport =
-        if config.api.plain { api::Transport::Plain } else { api::Transport::Tls(security::api_server(&leaf)?) };
-    let limits = api::Limits { connections: config.api.max_connections as usize, ..api::Limits::default() };
-    let deps = api::Deps { consensus: consensus.clone(), ca: identity.ca.clone(), metrics };
-    let serving = tasks.spawn(api::serve(api_listener, transport, limits, deps, shutdown.child_token()));
+    let transport = if config.api.plain {
+        api::Transport::Plain
+    } else {
+        api::Transport::Tls(security::api_server(&leaf)?)
+    };
+    let limits = api::Limits {
+        connections: config.api.max_connections as usize,
+        ..api::Limits::default()
+    };
+    let deps = api::Deps {
+        consensus: consensus.clone(),
+        ca: identity.ca.clone(),
+        metrics,
+    };
+    let serving = tasks.spawn(api::serve(
+        api_listener,
+        transport,
+        limits,
+        deps,
+        shutdown.child_token(),
+    ));
     info!(manager = identity.id, api = %me.api, peers = %me.peer, sessions = %me.session, "started");
 
     shutdown.cancelled().await;
@@ -142,8 +177,15 @@ async fn listen(
     what: &'static str,
     key: &'static str,
 ) -> Result<(TcpListener, Address), NodeError> {
-    let refused = |source| NodeError::Listen { address: address.to_string(), what, key, source };
-    let listener = TcpListener::bind((address.host(), address.port())).await.map_err(refused)?;
+    let refused = |source| NodeError::Listen {
+        address: address.to_string(),
+        what,
+        key,
+        source,
+    };
+    let listener = TcpListener::bind((address.host(), address.port()))
+        .await
+        .map_err(refused)?;
     let bound = listener.local_addr().map_err(refused)?.port();
     Ok((listener, advertised(address, advertise, bound)))
 }

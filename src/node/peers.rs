@@ -60,7 +60,9 @@ pub(super) async fn accept(
     let connections = TaskTracker::new();
     loop {
         // The semaphore is never closed.
-        let Ok(place) = places.clone().acquire_owned().await else { break };
+        let Ok(place) = places.clone().acquire_owned().await else {
+            break;
+        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = end.cancelled() => break,

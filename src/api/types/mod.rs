@@ -5,6 +5,7 @@
 
 mod cluster;
 mod config;
+mod nearest;
 mod registry;
 mod token;
 
@@ -14,6 +15,7 @@ use utoipa::ToSchema;
 pub use self::{
     cluster::{Check, ClusterStatus, Health, ManagerView, TransferRequest},
     config::{ConfigPut, ConfigValue, ConfigView},
+    nearest::{nearest, unknown_field},
     registry::{AgentView, ContainerRequest, ContainerView, EngineRequest, EngineView},
     token::{JoinTokenRequest, JoinTokenView, NewToken, TokenRequest, TokenView},
 };

@@ -42,14 +42,30 @@ impl AppendLane {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
         let expected = Some(self.member.incarnation);
-        let (stream, _) =
-            open(&*self.dial, self.me, Lane::Append, self.target, &self.member.info, expected).await?;
+        let (stream, _) = open(
+            &*self.dial,
+            self.me,
+            Lane::Append,
+            self.target,
+            &self.member.info,
+            expected,
+        )
+        .await?;
         let (read, write) = tokio::io::split(stream);
         // One token for each request under way.
         let (sent, under_way) = mpsc::channel(IN_FLIGHT);
-        let writer = Abort(tokio::spawn(send(input, FramedWriter::new(write, MAX_FRAME_BYTES), sent)));
+        let writer = Abort(tokio::spawn(send(
+            input,
+            FramedWriter::new(write, MAX_FRAME_BYTES),
+            sent,
+        )));
         let reader = FramedReader::new(read, MAX_FRAME_BYTES);
-        let state = Some(Answers { reader, under_way, idle, _writer: writer });
+        let state = Some(Answers {
+            reader,
+            under_way,
+            idle,
+            _writer: writer,
+        });
         Ok(futures::stream::unfold(state, |state| async move {
             let mut answers = state?;
             let answer = answers.next().await?;

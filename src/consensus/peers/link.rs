@@ -69,14 +69,27 @@ impl Link {
     pub fn new(dial: Arc<dyn Dial>, me: Me, lane: Lane, target: ManagerId, member: Member) -> Self {
         let (calls, queue) = mpsc::channel(QUEUE);
         let reset = Arc::new(Notify::new());
-        let driver = Driver { dial, me, lane, target, member, reset: reset.clone() };
-        Self { calls, reset, task: tokio::spawn(driver.run(queue)) }
+        let driver = Driver {
+            dial,
+            me,
+            lane,
+            target,
+            member,
+            reset: reset.clone(),
+        };
+        Self {
+            calls,
+            reset,
+            task: tokio::spawn(driver.run(queue)),
+        }
     }
 
     /// Asks, and waits at most `limit` for the answer.
     pub async fn call(&self, request: Request, limit: Duration) -> Result<Response, LinkError> {
         let (answer, wait) = oneshot::channel();
-        self.calls.try_send(Call { request, answer }).map_err(|_| LinkError::NotSent("the queue is full".into()))?;
+        self.calls
+            .try_send(Call { request, answer })
+            .map_err(|_| LinkError::NotSent("the queue is full".into()))?;
         match timeout(limit, wait).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(LinkError::Lost("the connection ended".into())),
@@ -144,12 +157,24 @@ impl Driver {
 
     async fn connect(&self) -> io::Result<Connection> {
         let expected = Some(self.member.incarnation);
-        let (stream, _) =
-            open(&*self.dial, self.me, self.lane, self.target, &self.member.info, expected).await?;
+        let (stream, _) = open(
+            &*self.dial,
+            self.me,
+            self.lane,
+            self.target,
+            &self.member.info,
+            expected,
+        )
+        .await?;
         let (read, write) = tokio::io::split(stream);
         let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
         let reader = tokio::spawn(receive(FramedReader::new(read, MAX_FRAME_BYTES), waiting.clone()));
-        Ok(Connection { writer: FramedWriter::new(write, MAX_FRAME_BYTES), waiting, reader, next: 0 })
+        Ok(Connection {
+            writer: FramedWriter::new(write, MAX_FRAME_BYTES),
+            waiting,
+            reader,
+            next: 0,
+        })
     }
 }
 

@@ -17,8 +17,8 @@ use std::{fmt::Debug, io, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
-    VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -175,22 +175,38 @@ pub(super) async fn open(
 ) -> io::Result<(BoxedStream, u64)> {
     let handshake = async {
         let mut stream = dial.dial(info.peer.clone()).await?;
-        let hello = Hello { protocol: PROTOCOL, from: me.id, incarnation: me.incarnation, to: target, lane };
-        wire::write_frame(&mut stream, &hello, MAX_FRAME_BYTES).await.map_err(io_error)?;
-        let welcome = wire::read_frame(&mut stream, MAX_FRAME_BYTES).await.map_err(io_error)?;
+        let hello = Hello {
+            protocol: PROTOCOL,
+            from: me.id,
+            incarnation: me.incarnation,
+            to: target,
+            lane,
+        };
+        wire::write_frame(&mut stream, &hello, MAX_FRAME_BYTES)
+            .await
+            .map_err(io_error)?;
+        let welcome = wire::read_frame(&mut stream, MAX_FRAME_BYTES)
+            .await
+            .map_err(io_error)?;
         match welcome {
             Some(Welcome::Open { incarnation }) if expected.is_none_or(|e| e == incarnation) => {
                 Ok((stream, incarnation))
             }
             Some(Welcome::Open { .. }) => Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
-                format!("manager {target} answers with another data directory than the cluster knows: remove it and join it again as a new manager"),
+                format!(
+                    "manager {target} answers with another data directory than the cluster knows: remove it and join it again as a new manager"
+                ),
             )),
-            Some(Welcome::Refused { reason }) => Err(io::Error::new(io::ErrorKind::ConnectionRefused, reason)),
+            Some(Welcome::Refused { reason }) => {
+                Err(io::Error::new(io::ErrorKind::ConnectionRefused, reason))
+            }
             None => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     };
-    timeout(HANDSHAKE, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    timeout(HANDSHAKE, handshake)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 fn io_error(error: WireError) -> io::Error {

@@ -43,7 +43,9 @@ pub(in crate::consensus) async fn serve(core: Arc<Core>, mut stream: BoxedStream
     };
     let answer = match refusal(&core, &hello, authenticated) {
         Some(reason) => Welcome::Refused { reason },
-        None => Welcome::Open { incarnation: core.me.incarnation },
+        None => Welcome::Open {
+            incarnation: core.me.incarnation,
+        },
     };
     let sent = timeout(HANDSHAKE, wire::write_frame(&mut stream, &answer, 4096)).await;
     if let Welcome::Refused { reason } = answer {
@@ -69,13 +71,22 @@ pub(in crate::consensus) async fn serve(core: Arc<Core>, mut stream: BoxedStream
 fn refusal(core: &Core, hello: &Hello, authenticated: ManagerId) -> Option<String> {
     let me = core.me.id;
     if hello.protocol != PROTOCOL {
-        return Some(format!("manager {me} speaks peer protocol {PROTOCOL}, not {}", hello.protocol));
+        return Some(format!(
+            "manager {me} speaks peer protocol {PROTOCOL}, not {}",
+            hello.protocol
+        ));
     }
     if hello.from != authenticated {
-        return Some(format!("a certificate of manager {authenticated} can't speak as manager {}", hello.from));
+        return Some(format!(
+            "a certificate of manager {authenticated} can't speak as manager {}",
+            hello.from
+        ));
     }
     if hello.to != me {
-        return Some(format!("this is manager {me}, not {}: check the peer addresses", hello.to));
+        return Some(format!(
+            "this is manager {me}, not {}: check the peer addresses",
+            hello.to
+        ));
     }
     match core.standing(hello.from) {
         Standing::Member { incarnation } if incarnation != hello.incarnation && hello.lane != Lane::Join => {
@@ -126,7 +137,9 @@ async fn answer_all(core: Arc<Core>, mut reader: Reader, writer: Writer, from: M
             }
         };
         // The semaphore is never closed.
-        let Ok(place) = places.clone().acquire_owned().await else { break };
+        let Ok(place) = places.clone().acquire_owned().await else {
+            break;
+        };
         let (core, done) = (core.clone(), done.clone());
         tokio::spawn(async move {
             let response = core.answer(from, lane, request).await;
