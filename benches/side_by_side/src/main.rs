@@ -15,7 +15,7 @@
 //! | `connect`, `certificate` | TCP, TLS, and etcd's throw-away certificates |
 //! | `load`, `failover` | the closed loop; leader killed → first write acknowledged by another |
 //! | `machine` | what the machine is, its disk's `fdatasync`, processor time used |
-//! | `report` | medians over rounds, the table, the JSON file |
+//! | `report`, `spread` | medians over rounds, the table, the JSON file |
 #![forbid(unsafe_code)]
 
 mod bundle;
@@ -33,6 +33,7 @@ mod progress;
 mod quorate;
 mod report;
 mod round;
+mod spread;
 mod workload;
 
 use std::process::ExitCode;

@@ -12,6 +12,7 @@ use crate::cluster::System;
 use crate::load::Figures;
 use crate::machine::Machine;
 use crate::options::{Level, Transport};
+use crate::spread::{Spread, grouped, ratio, short};
 
 /// What a cell says when there is no figure.
 const NONE: &str = "–";
@@ -246,43 +247,6 @@ pub fn line(figures: &Figures) -> String {
     )
 }
 
-/// A figure over rounds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let (&least, &most) = (values.first()?, values.last()?);
-        let middle = values.len() / 2;
-        let median = if values.len() % 2 == 1 {
-            values[middle]
-        } else {
-            f64::midpoint(values[middle - 1], values[middle])
-        };
-        Some(Self { least, median, most })
-    }
-
-    fn text(self, number: fn(f64) -> String, unit: &str) -> String {
-        format!(
-            "{}{unit} ({}–{})",
-            number(self.median),
-            number(self.least),
-            number(self.most)
-        )
-    }
-}
-
-/// The first median by the second.
-fn ratio([over, under]: [Option<Spread>; 2]) -> Option<String> {
-    let (over, under) = over.zip(under)?;
-    (under.median > 0.0).then(|| format!("{:.2}x", over.median / under.median))
-}
-
 fn or_none(cell: Option<String>) -> String {
     cell.unwrap_or_else(|| NONE.to_owned())
 }
@@ -293,28 +257,6 @@ fn millis(duration: Duration) -> f64 {
 
 fn name(of: &impl ToString) -> String {
     of.to_string().to_lowercase()
-}
-
-/// A whole number with its thousands set apart.
-fn grouped(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// About three significant digits.
-fn short(value: f64) -> String {
-    match value {
-        v if v < 10.0 => format!("{v:.2}"),
-        v if v < 100.0 => format!("{v:.1}"),
-        v => format!("{v:.0}"),
-    }
 }
 
 #[cfg(test)]
@@ -360,6 +302,7 @@ mod tests {
             "2.86x",
             "3.00x",
             "1,200 ms",
+            "2.40x",
         ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
@@ -375,30 +318,5 @@ mod tests {
         report.add_level(Transport::Plain, level, System::Etcd, figures(4600.0, 30));
         let text = report.text();
         assert!(text.contains(NONE) && !text.contains("x |"), "{text}");
-    }
-
-    #[test]
-    fn a_median_of_an_even_number_is_the_mean_of_the_middle_two() {
-        let spread = Spread::of(vec![4.0, 1.0, 3.0, 2.0]).unwrap();
-        assert_eq!(
-            spread,
-            Spread {
-                least: 1.0,
-                median: 2.5,
-                most: 4.0
-            }
-        );
-        assert_eq!(Spread::of(Vec::new()), None);
-    }
-
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!(
-            ["7", "999", "1,000", "1,234,567"],
-            [7.0, 999.0, 1e3, 1_234_567.0]
-                .map(grouped)
-                .each_ref()
-                .map(String::as_str)
-        );
     }
 }
