@@ -15,7 +15,7 @@ use super::{
     handle::{Digest, DigestAck, MembershipRequest, Shared},
     peers::{Dial, Lane, Link, Me, Probe, Request, Response},
     proposer,
-    snapshot_store::{SnapshotFile, Incoming, SnapshotStore},
+    snapshot_store::{Incoming, SnapshotFile, SnapshotStore},
     types::{Raft, SnapshotMeta, TypeConfig, Vote},
 };
 use crate::model::{ManagerId, Member, Revision};

@@ -13,8 +13,8 @@ use openraft::{
     error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable},
     network::{Backoff, RPCOption},
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
-        TransferLeaderResponse, VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
 
@@ -36,8 +36,12 @@ const SNAPSHOT_STEP: Duration = Duration::from_secs(60);
 
 /// After a failure: short at first, so that a restarted manager is found at once, and never longer
 /// than an election takes.
-const BACKOFF: [Duration; 4] =
-    [Duration::from_millis(10), Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(250)];
+const BACKOFF: [Duration; 4] = [
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+];
 
 /// Makes a connection's worth of lanes for each target.
 #[derive(Debug, Clone)]
@@ -67,7 +71,17 @@ impl Network {
     fn peer(&self, lane: Lane, target: ManagerId, member: &Member) -> Peer {
         let (dial, me, member) = (self.dial.clone(), self.me, member.clone());
         let link = Link::new(dial.clone(), me, lane, target, member.clone());
-        Peer { me: me.id, target, link, append: AppendLane { dial, me, target, member } }
+        Peer {
+            me: me.id,
+            target,
+            link,
+            append: AppendLane {
+                dial,
+                me,
+                target,
+                member,
+            },
+        }
     }
 }
 
@@ -88,7 +102,13 @@ impl Peer {
             Ok(Response::Failed(why)) => Err(NetworkError::from_string(why).into()),
             Ok(response) => Ok(response),
             Err(error @ LinkError::NotSent(_)) => Err(Unreachable::new(&error).into()),
-            Err(LinkError::Lost(_)) => Err(Timeout { action, id: self.me, target: self.target, timeout: limit }.into()),
+            Err(LinkError::Lost(_)) => Err(Timeout {
+                action,
+                id: self.me,
+                target: self.target,
+                timeout: limit,
+            }
+            .into()),
         }
     }
 
@@ -109,7 +129,14 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
-        match self.ask(RPCTypes::AppendEntries, Request::Heartbeat(rpc), option.soft_ttl()).await? {
+        match self
+            .ask(
+                RPCTypes::AppendEntries,
+                Request::Heartbeat(rpc),
+                option.soft_ttl(),
+            )
+            .await?
+        {
             Response::Heartbeat(answer) => Ok(answer),
             _ => unexpected(),
         }
@@ -125,19 +152,38 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     {
         // An answer waits for the other side's disk: its limit is not the heartbeat's.
         let answers = self.append.stream(input, Duration::from_secs(2));
-        let to_rpc = |stream: BoxStream<'static, io::Result<_>>| stream.map(|r| r.map_err(|e| Self::unreachable(&e))).boxed();
-        answers.map_ok(to_rpc).map_err(|error| Self::unreachable(&error)).boxed()
+        let to_rpc = |stream: BoxStream<'static, io::Result<_>>| {
+            stream.map(|r| r.map_err(|e| Self::unreachable(&e))).boxed()
+        };
+        answers
+            .map_ok(to_rpc)
+            .map_err(|error| Self::unreachable(&error))
+            .boxed()
     }
 
-    async fn vote(&mut self, rpc: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
-        match self.ask(RPCTypes::Vote, Request::Vote(rpc), option.soft_ttl().max(VOTE)).await? {
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        match self
+            .ask(RPCTypes::Vote, Request::Vote(rpc), option.soft_ttl().max(VOTE))
+            .await?
+        {
             Response::Vote(answer) => Ok(answer),
             _ => unexpected(),
         }
     }
 
-    async fn pre_vote(&mut self, rpc: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
-        match self.ask(RPCTypes::Vote, Request::PreVote(rpc), option.soft_ttl()).await? {
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        match self
+            .ask(RPCTypes::Vote, Request::PreVote(rpc), option.soft_ttl())
+            .await?
+        {
             Response::Vote(answer) => Ok(answer),
             _ => unexpected(),
         }
@@ -148,7 +194,14 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         req: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
-        match self.ask(RPCTypes::TransferLeader, Request::Transfer(req), option.soft_ttl().max(VOTE)).await? {
+        match self
+            .ask(
+                RPCTypes::TransferLeader,
+                Request::Transfer(req),
+                option.soft_ttl().max(VOTE),
+            )
+            .await?
+        {
             Response::Transfer(answer) => Ok(answer),
             _ => unexpected(),
         }
@@ -176,7 +229,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 impl Peer {
     async fn send_snapshot(&self, vote: Vote, snapshot: Snapshot) -> Rpc<SnapshotResponse<TypeConfig>> {
         let step = |request| self.ask(RPCTypes::InstallSnapshot, request, SNAPSHOT_STEP);
-        step(Request::SnapshotBegin { vote, meta: snapshot.meta }).await?;
+        step(Request::SnapshotBegin {
+            vote,
+            meta: snapshot.meta,
+        })
+        .await?;
         let mut file = snapshot.snapshot.raw_reader();
         loop {
             // From the page cache, mostly; a part at a time.

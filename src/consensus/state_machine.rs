@@ -43,8 +43,13 @@ impl StateMachine {
     /// # Errors
     /// When the latest snapshot can't be read or is damaged: this manager must not go on.
     pub fn open(shared: Arc<Shared>, snapshots: Arc<SnapshotStore>) -> io::Result<Self> {
-        let mut machine =
-            Self { state: State::default(), applied: None, membership: StoredMembership::default(), shared, snapshots };
+        let mut machine = Self {
+            state: State::default(),
+            applied: None,
+            membership: StoredMembership::default(),
+            shared,
+            snapshots,
+        };
         if let Some(file) = machine.snapshots.latest() {
             let meta = decode_meta(&file)?;
             machine.restore(&meta, &file)?;
@@ -55,8 +60,12 @@ impl StateMachine {
     fn restore(&mut self, meta: &SnapshotMeta, file: &SnapshotFile) -> io::Result<()> {
         let mut payload = Vec::with_capacity(usize::try_from(file.bytes()).unwrap_or(0));
         file.reader()?.read_to_end(&mut payload)?;
-        self.state = State::read_from(&payload)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("a snapshot does not decode: {error}")))?;
+        self.state = State::read_from(&payload).map_err(|error| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a snapshot does not decode: {error}"),
+            )
+        })?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.publish();
@@ -70,8 +79,12 @@ impl StateMachine {
 }
 
 fn decode_meta(file: &SnapshotFile) -> io::Result<SnapshotMeta> {
-    postcard::from_bytes(file.meta())
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("a snapshot's head does not decode: {error}")))
+    postcard::from_bytes(file.meta()).map_err(|error| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a snapshot's head does not decode: {error}"),
+        )
+    })
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
@@ -105,18 +118,25 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             if unpublished == PUBLISH_EVERY {
                 self.publish();
                 unpublished = 0;
-                answers.drain(..).for_each(|(responder, reply)| responder.send(reply));
+                answers
+                    .drain(..)
+                    .for_each(|(responder, reply)| responder.send(reply));
             }
         }
         self.publish();
-        answers.drain(..).for_each(|(responder, reply)| responder.send(reply));
+        answers
+            .drain(..)
+            .for_each(|(responder, reply)| responder.send(reply));
         Ok(())
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         Builder {
             state: self.state.clone(),
-            meta: SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() },
+            meta: SnapshotMeta {
+                last_log_id: self.applied,
+                last_membership: self.membership.clone(),
+            },
             snapshots: self.snapshots.clone(),
         }
     }
@@ -127,15 +147,24 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let Some(file) = self.snapshots.latest() else { return Ok(None) };
-        Ok(Some(Snapshot { meta: decode_meta(&file)?, snapshot: file }))
+        let Some(file) = self.snapshots.latest() else {
+            return Ok(None);
+        };
+        Ok(Some(Snapshot {
+            meta: decode_meta(&file)?,
+            snapshot: file,
+        }))
     }
 }
 
 impl StateMachine {
     fn advance(&mut self, revision: u64) -> Reply {
         self.state.advance(revision);
-        Reply { revision, replayed: false, result: Ok(Outcome::Done) }
+        Reply {
+            revision,
+            replayed: false,
+            result: Ok(Outcome::Done),
+        }
     }
 }
 
@@ -154,9 +183,13 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let (state, meta, snapshots) = (self.state.clone(), self.meta.clone(), self.snapshots.clone());
         let write = move || {
             let head = postcard::to_stdvec(&meta).map_err(io::Error::other)?;
-            let file = snapshots.write(state.revision(), &head, |out| state.write_to(out)).map_err(io::Error::other)?;
+            let file = snapshots
+                .write(state.revision(), &head, |out| state.write_to(out))
+                .map_err(io::Error::other)?;
             Ok(Snapshot { meta, snapshot: file })
         };
-        tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
+        tokio::task::spawn_blocking(write)
+            .await
+            .map_err(io::Error::other)?
     }
 }
