@@ -103,14 +103,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let mut unpublished = 0;
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            let revision = entry.log_id.index;
+            let (revision, term) = (entry.log_id.index, entry.log_id.committed_leader_id().term);
             self.applied = Some(entry.log_id);
             let reply = match &entry.payload {
-                EntryPayload::Normal(proposal) => self.state.apply(revision, proposal),
-                EntryPayload::Blank => self.advance(revision),
+                EntryPayload::Normal(proposal) => self.state.apply(revision, term, proposal),
+                EntryPayload::Blank => self.advance(revision, term),
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                    self.advance(revision)
+                    self.advance(revision, term)
                 }
             };
             answers.extend(responder.map(|responder| (responder, reply)));
@@ -158,8 +158,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 }
 
 impl StateMachine {
-    fn advance(&mut self, revision: u64) -> Reply {
-        self.state.advance(revision);
+    fn advance(&mut self, revision: u64, term: u64) -> Reply {
+        self.state.advance(revision, term);
         Reply {
             revision,
             replayed: false,
