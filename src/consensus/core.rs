@@ -15,7 +15,7 @@ use super::{
     handle::{Digest, DigestAck, MembershipRequest, Shared},
     peers::{Dial, Lane, Link, Me, Probe, Request, Response},
     proposer,
-    snapshot_store::{SnapshotFile, SnapshotReceiver, SnapshotStore},
+    snapshot_store::{Incoming, SnapshotFile, SnapshotStore},
     types::{Raft, SnapshotMeta, TypeConfig, Vote},
 };
 use crate::model::{ManagerId, Member, Revision};
@@ -243,8 +243,8 @@ impl Core {
     }
 
     /// Puts a received snapshot into place.
-    pub async fn install(&self, vote: Vote, meta: SnapshotMeta, receiver: SnapshotReceiver) -> Response {
-        let finished = tokio::task::spawn_blocking(move || receiver.finish()).await;
+    pub async fn install(&self, vote: Vote, meta: SnapshotMeta, receiver: Incoming) -> Response {
+        let finished = tokio::task::spawn_blocking(move || receiver.install()).await;
         let file: SnapshotFile = match finished {
             Ok(Ok(file)) => file,
             Ok(Err(error)) => return Response::Failed(error.to_string()),

@@ -10,6 +10,7 @@
 //! - apply publishes an immutable [`State`] after each batch: readers never block it.
 
 mod core;
+mod durable;
 mod error;
 mod handle;
 pub mod log_store;

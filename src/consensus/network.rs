@@ -1,6 +1,11 @@
 //! Raft's network: what openraft asks for, carried over the lanes.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io::{self, Read},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt, Stream, StreamExt, TryFutureExt, future::BoxFuture, stream::BoxStream};
 use openraft::{
@@ -229,13 +234,15 @@ impl Peer {
             meta: snapshot.meta,
         })
         .await?;
-        let mut parts = snapshot.snapshot.parts(PART);
-        while let Some(part) = parts
-            .next()
-            .transpose()
-            .map_err(|error| Self::unreachable(&error))?
-        {
-            step(Request::SnapshotPart(part)).await?;
+        let mut file = snapshot.snapshot.raw_reader();
+        loop {
+            // From the page cache, mostly; a part at a time.
+            let mut part = Vec::with_capacity(PART);
+            let read = (&mut file).take(PART as u64).read_to_end(&mut part);
+            if read.map_err(|error| Self::unreachable(&error))? == 0 {
+                break;
+            }
+            step(Request::SnapshotPart(part.into())).await?;
         }
         match step(Request::SnapshotEnd).await? {
             Response::Snapshot(answer) => Ok(answer),

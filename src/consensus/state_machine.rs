@@ -3,7 +3,10 @@
 //! Apply mutates a private copy and publishes it once a batch: readers see only whole batches, and
 //! an answer is given only after what it speaks of is published.
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, Read},
+    sync::Arc,
+};
 
 use futures::{Stream, StreamExt};
 use openraft::{
@@ -47,7 +50,7 @@ impl StateMachine {
             shared,
             snapshots,
         };
-        if let Some(file) = machine.snapshots.latest().map_err(io::Error::other)? {
+        if let Some(file) = machine.snapshots.latest() {
             let meta = decode_meta(&file)?;
             machine.restore(&meta, &file)?;
         }
@@ -55,7 +58,8 @@ impl StateMachine {
     }
 
     fn restore(&mut self, meta: &SnapshotMeta, file: &SnapshotFile) -> io::Result<()> {
-        let payload = file.read_payload().map_err(io::Error::other)?;
+        let mut payload = Vec::with_capacity(usize::try_from(file.bytes()).unwrap_or(0));
+        file.reader()?.read_to_end(&mut payload)?;
         self.state = State::read_from(&payload).map_err(|error| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -99,14 +103,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let mut unpublished = 0;
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            let revision = entry.log_id.index;
+            let (revision, term) = (entry.log_id.index, entry.log_id.committed_leader_id().term);
             self.applied = Some(entry.log_id);
             let reply = match &entry.payload {
-                EntryPayload::Normal(proposal) => self.state.apply(revision, proposal),
-                EntryPayload::Blank => self.advance(revision),
+                EntryPayload::Normal(proposal) => self.state.apply(revision, term, proposal),
+                EntryPayload::Blank => self.advance(revision, term),
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                    self.advance(revision)
+                    self.advance(revision, term)
                 }
             };
             answers.extend(responder.map(|responder| (responder, reply)));
@@ -143,7 +147,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let Some(file) = self.snapshots.latest().map_err(io::Error::other)? else {
+        let Some(file) = self.snapshots.latest() else {
             return Ok(None);
         };
         Ok(Some(Snapshot {
@@ -154,8 +158,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 }
 
 impl StateMachine {
-    fn advance(&mut self, revision: u64) -> Reply {
-        self.state.advance(revision);
+    fn advance(&mut self, revision: u64, term: u64) -> Reply {
+        self.state.advance(revision, term);
         Reply {
             revision,
             replayed: false,
@@ -180,7 +184,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let write = move || {
             let head = postcard::to_stdvec(&meta).map_err(io::Error::other)?;
             let file = snapshots
-                .write(&head, |out| state.write_to(out))
+                .write(state.revision(), &head, |out| state.write_to(out))
                 .map_err(io::Error::other)?;
             Ok(Snapshot { meta, snapshot: file })
         };

@@ -20,7 +20,9 @@ use crate::{
     api,
     config::{Address, ManagerConfig, PortConfig, advertised},
     consensus::{Consensus, Fatal, Options, RaftSettings, StartError},
+    control::{self, LivenessTable},
     model::PeerInfo,
+    plan::Windows,
     security::{self, Leaf, SecurityError},
 };
 
@@ -94,6 +96,13 @@ pub async fn run(
     let peer_tls = security::peer_server(&leaf, &trust)?;
     let dial = Arc::new(TlsDial::new(security::peer_client(&leaf, &trust)?));
 
+    let windows = Windows {
+        suspect: config.liveness.suspect,
+        lost: config.liveness.lost,
+        fence: config.liveness.fence,
+    };
+    let liveness = Arc::new(LivenessTable::new());
+    let counting = liveness.clone();
     let options = Options {
         id: identity.id,
         incarnation: identity.incarnation,
@@ -109,7 +118,7 @@ pub async fn run(
         first: identity.first(&me),
         bootstrap: identity.bootstrap(),
         dial,
-        on_digest: Arc::new(|_| {}),
+        on_digest: Arc::new(move |digest| counting.count(digest)),
         fatal,
     };
     let (consensus, running) = Consensus::start(options).await?;
@@ -131,6 +140,7 @@ pub async fn run(
         shutdown.clone(),
     ));
 
+    let controller = control::Controller::start(consensus.clone(), liveness, windows, shutdown.child_token());
     drop(session_listener);
     let transport = if config.api.plain {
         api::Transport::Plain
@@ -161,6 +171,7 @@ pub async fn run(
     if timeout(DRAIN, serving).await.is_err() {
         warn!("some requests were still open after {DRAIN:?}; they are cut off");
     }
+    controller.stopped().await;
     running.stop().await;
     peers_end.cancel();
     tasks.close();

@@ -12,11 +12,25 @@ use std::thread;
 use std::time::Duration;
 use tokio::sync::mpsc::WeakUnboundedSender;
 
-/// How often the watchdog looks, and how often the watermark is brought up to date.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looks at the same unfinished turn after which the disk counts as hung: 30 s. Looks are counted, not
-/// wall time, so that a paused process or machine is not taken for a hung disk when it goes on.
-const PATIENCE: u32 = 30;
+/// When the watchdog looks, and when it has seen enough.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watch {
+    /// Between two looks; the watermark is brought up to date at each.
+    pub every: Duration,
+    /// Looks at the same unfinished turn after which the disk counts as hung. Looks are counted, not
+    /// wall time, so that a paused process or machine is not taken for a hung disk when it goes on.
+    pub patience: u32,
+}
+
+impl Default for Watch {
+    /// 30 s.
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(1),
+            patience: 30,
+        }
+    }
+}
 
 /// Counts turns begun and ended: odd while one runs.
 #[derive(Debug, Default)]
@@ -33,6 +47,7 @@ impl Pulse {
 pub(super) fn spawn<C: RaftTypeConfig>(
     mut writer: Writer<C>,
     queue: WeakUnboundedSender<Op<C>>,
+    watch: Watch,
 ) -> io::Result<()> {
     let shared = Arc::clone(&writer.shared);
     let pulse = Arc::new(Pulse::default());
@@ -40,7 +55,7 @@ pub(super) fn spawn<C: RaftTypeConfig>(
     let (alive, gone) = channel::<()>();
     thread::Builder::new().name("log-watchdog".into()).spawn({
         let (shared, pulse) = (Arc::clone(&shared), Arc::clone(&pulse));
-        move || watch(&shared, &pulse, &queue, &gone)
+        move || look(&shared, &pulse, &queue, &gone, watch)
     })?;
     thread::Builder::new().name("log-writer".into()).spawn(move || {
         let _alive = alive;
@@ -58,19 +73,23 @@ pub(super) fn spawn<C: RaftTypeConfig>(
     Ok(())
 }
 
-fn watch<C: RaftTypeConfig>(
+fn look<C: RaftTypeConfig>(
     shared: &Shared<C>,
     pulse: &Pulse,
     queue: &WeakUnboundedSender<Op<C>>,
     gone: &Receiver<()>,
+    watch: Watch,
 ) {
     let (mut seen, mut looks) = (0, 0);
-    while gone.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+    while gone.recv_timeout(watch.every) == Err(RecvTimeoutError::Timeout) {
         let now = pulse.0.load(Ordering::Relaxed);
         looks = if now % 2 == 1 && now == seen { looks + 1 } else { 0 };
         seen = now;
-        if looks == PATIENCE {
-            let hung = io::Error::new(io::ErrorKind::TimedOut, "the disk has not answered for 30 s");
+        if looks == watch.patience {
+            let hung = io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("the disk has not answered for {:?}", watch.every * watch.patience),
+            );
             shared.fail("writing the log", &hung);
         }
         if let Some(queue) = queue.upgrade()

@@ -97,7 +97,7 @@ impl<C: RaftTypeConfig> LogStore<C> {
                 },
                 LoadError::Io(source) => io(source),
             })?;
-        driver::spawn(writer, store.queue.downgrade()).map_err(io)?;
+        driver::spawn(writer, store.queue.downgrade(), driver::Watch::default()).map_err(io)?;
         Ok(store)
     }
 

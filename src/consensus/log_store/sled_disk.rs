@@ -12,6 +12,7 @@
 use super::disk::{Change, LogDisk};
 use super::error::{Damage, OpenError};
 use super::watermark::{WatermarkError, WatermarkFile};
+use crate::consensus::durable::{create_dir, sync_dir};
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -56,7 +57,7 @@ impl SledDisk {
             source,
         };
 
-        create_dir_durably(dir).map_err(io)?;
+        create_dir(dir).map_err(io)?;
         let lock = lock(dir)?;
         let watermark = match WatermarkFile::open(dir) {
             Ok(file) => file,
@@ -220,23 +221,6 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY),
         }
     }
-}
-
-/// Creates `dir` so that it survives a power cut: its parent holds its name.
-fn create_dir_durably(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
-        create_dir_durably(parent)?;
-        fs::create_dir(dir).or_else(|e| if dir.is_dir() { Ok(()) } else { Err(e) })?;
-        return sync_dir(parent);
-    }
-    fs::create_dir(dir)
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 /// Removes what a crash inside the creation left. Only called while the watermark is empty.

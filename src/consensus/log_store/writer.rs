@@ -176,6 +176,12 @@ impl<C: RaftTypeConfig> Writer<C> {
         complete(self.closers, &Ok(()));
     }
 
+    /// Does a turn if anything waits; false if nothing does.
+    #[cfg(test)]
+    pub(super) fn turn_now(&mut self) -> bool {
+        self.queue.try_recv().is_ok_and(|first| self.turn(Some(first)))
+    }
+
     fn turn(&mut self, first: Option<Op<C>>) -> bool {
         let Some(first) = first else { return false };
         let mut ops = vec![first];
@@ -232,13 +238,14 @@ impl<C: RaftTypeConfig> Writer<C> {
             }
             Work::Vote(vote) => {
                 turn.sync = true;
+                self.flush_rows()?;
                 self.written.votes += 1;
                 self.put_value(row::VOTE, &(self.written.votes, &vote))?;
                 turn.vote = Some(vote);
                 Ok(())
             }
             Work::Committed(id) => {
-                // Behind the rows it covers, or a crash could show it without them.
+                // Behind the entries it covers, or a crash could show it without them.
                 self.flush_rows()?;
                 self.put_value(row::COMMITTED, &id)
             }
@@ -301,12 +308,12 @@ impl<C: RaftTypeConfig> Writer<C> {
         self.disk.put(key, &bytes)
     }
 
-    fn should_tidy(&self) -> bool {
+    pub(super) fn should_tidy(&self) -> bool {
         let work = || self.drop_to.is_some() || self.shared.view().index.mergeable() > 0;
         !self.failed && self.queue.is_empty() && !self.queue.is_closed() && work()
     }
 
-    fn tidy_or_fail(&mut self) {
+    pub(super) fn tidy_or_fail(&mut self) {
         if !self.failed
             && let Err(e) = self.tidy()
         {

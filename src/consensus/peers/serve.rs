@@ -14,7 +14,7 @@ use super::{BoxedStream, HANDSHAKE, Hello, Lane, MAX_FRAME_BYTES, PROTOCOL, Requ
 use crate::{
     consensus::{
         core::{Core, Standing},
-        snapshot_store::SnapshotReceiver,
+        snapshot_store::Incoming,
         types::{SnapshotMeta, Vote},
     },
     model::ManagerId,
@@ -167,20 +167,20 @@ async fn write_answers(mut writer: Writer, mut answers: mpsc::Receiver<(u64, Res
 }
 
 /// A snapshot on its way in.
-struct Incoming {
+struct Arriving {
     vote: Vote,
     meta: SnapshotMeta,
-    receiver: SnapshotReceiver,
+    receiver: Incoming,
 }
 
 /// Takes snapshots in, one part after the other. What was begun and not ended leaves no trace.
 async fn snapshot(core: Arc<Core>, mut reader: Reader, mut writer: Writer) {
-    let mut incoming: Option<Incoming> = None;
+    let mut incoming: Option<Arriving> = None;
     while let Ok(Ok(Some((number, request)))) = timeout(IDLE, reader.read::<(u64, Request)>()).await {
         let response = match request {
             Request::SnapshotBegin { vote, meta } => match core.snapshots.receive() {
                 Ok(receiver) => {
-                    incoming = Some(Incoming { vote, meta, receiver });
+                    incoming = Some(Arriving { vote, meta, receiver });
                     Response::Taken
                 }
                 Err(error) => Response::Failed(error.to_string()),
@@ -191,7 +191,7 @@ async fn snapshot(core: Arc<Core>, mut reader: Reader, mut writer: Writer) {
                 None => Response::Failed("no snapshot was begun".into()),
             },
             Request::SnapshotEnd => match incoming.take() {
-                Some(Incoming { vote, meta, receiver }) => core.install(vote, meta, receiver).await,
+                Some(Arriving { vote, meta, receiver }) => core.install(vote, meta, receiver).await,
                 None => Response::Failed("no snapshot was begun".into()),
             },
             _ => Response::Failed("this lane carries snapshots only".into()),

@@ -1,6 +1,9 @@
 //! Tests of the log store as a whole. What they share stands here.
 
+mod failures;
+mod memory;
 mod reads;
+mod steps;
 mod suite;
 
 use super::*;
@@ -71,4 +74,14 @@ fn open(dir: &Path) -> TestStore {
 
 async fn read(store: &mut TestStore, range: std::ops::Range<u64>) -> Vec<TestEntry> {
     store.try_get_log_entries(range).await.unwrap()
+}
+
+impl Writer<TestConfig> {
+    /// Does what waits, without waiting for more; then all background work, if asked to.
+    fn run_waiting(&mut self, tidy: bool) {
+        while self.turn_now() {}
+        while tidy && self.should_tidy() {
+            self.tidy_or_fail();
+        }
+    }
 }
