@@ -101,7 +101,7 @@ pub async fn run(
         lost: config.liveness.lost,
         fence: config.liveness.fence,
     };
-    let liveness = Arc::new(LivenessTable::new());
+    let liveness = Arc::new(LivenessTable::default());
     let counting = liveness.clone();
     let options = Options {
         id: identity.id,
