@@ -197,3 +197,6 @@ impl State {
         index
     }
 }
+
+#[cfg(test)]
+mod tests;
