@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, AgentSpec, AgentState, Capabilities, ContainerId, Labels, Name, Resources, Revision};
+use super::{
+    AgentId, AgentSpec, AgentState, Capabilities, ContainerId, Labels, ManagerId, Name, PeerInfo, Resources,
+    Revision,
+};
 
 /// The version of these types.
 pub const PROTOCOL: u32 = 1;
@@ -26,6 +29,15 @@ pub enum FromRunner {
         csr: String,
         /// Who it is.
         hello: Hello,
+    },
+    /// First frame of a manager that joins the cluster; it has no certificate yet.
+    JoinManager {
+        /// [`PROTOCOL`] of the manager.
+        protocol: u32,
+        /// The join token as text, for the role manager.
+        token: String,
+        /// Its data directory's random number.
+        incarnation: u64,
     },
     /// First frame of a runner with a certificate.
     Hello {
@@ -95,6 +107,15 @@ pub enum FromManager {
         container: ContainerId,
         /// The chain, PEM, leaf first.
         chain: String,
+    },
+    /// A manager may join under this id, with the CA's key to issue itself a certificate.
+    Admitted {
+        /// Its id, for ever.
+        id: ManagerId,
+        /// The CA's key, PEM. Its certificate is the one the token pins.
+        ca_key: String,
+        /// The managers there are.
+        managers: Vec<(ManagerId, PeerInfo)>,
     },
     /// The session is open.
     Welcome {

@@ -48,6 +48,7 @@ pub struct State {
     now: Millis,
     cluster_id: String,
     next_manager: ManagerId,
+    allocated: OrdMap<ManagerId, u64>,
     configs: OrdMap<Name, Arc<Config>>,
     config_bytes: u64,
     containers: OrdMap<ContainerId, Arc<Container>>,
