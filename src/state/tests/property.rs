@@ -1,7 +1,9 @@
 //! Any commands in any order: from a small world, so that they meet.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::*;
 use crate::{
@@ -103,7 +105,7 @@ fn observe() -> impl Strategy<Value = ContainerCommand> {
 fn container() -> impl Strategy<Value = ContainerCommand> {
     let judge = (id(), revision(), container_state(), any::<bool>(), 0..9u64);
     prop_oneof![
-        2 => (id(), name(), theirs()).prop_map(|(n, name, engine_container)| ContainerCommand::Enroll {
+        2 => (1..9u64, name(), theirs()).prop_map(|(n, name, engine_container)| ContainerCommand::Enroll {
             id: ContainerId(n), token: TOKEN, name, engine_container,
         }),
         1 => (id(), name()).prop_map(|(n, name)| ContainerCommand::Register {
@@ -122,8 +124,8 @@ fn container() -> impl Strategy<Value = ContainerCommand> {
 }
 
 fn agent() -> impl Strategy<Value = AgentCommand> {
-    let deploy = (id(), name(), any::<bool>(), 0..60u64).prop_map(|(n, name, exclusive, cpu_millis)| {
-        let json = serde_json::json!({"name": name, "command": "/bin/true"});
+    let deploy = (1..9u64, any::<bool>(), 0..60u64).prop_map(|(n, exclusive, cpu_millis)| {
+        let json = serde_json::json!({"name": format!("a{}", n % 7), "command": "/bin/true"});
         let mut spec: AgentSpec = serde_json::from_value(json).unwrap();
         spec.resources.cpu_millis = cpu_millis;
         if !exclusive {
@@ -170,15 +172,18 @@ fn engine() -> impl Strategy<Value = EngineCommand> {
     ]
 }
 
-fn cluster() -> impl Strategy<Value = ClusterCommand> {
-    let token = |uses_left| JoinToken {
+fn token(uses_left: Option<u32>) -> JoinToken {
+    JoinToken {
         id: TOKEN,
         role: JoinRole::Runner,
         hash: [0; 32],
         expires_at: None,
         uses_left,
         version: 0,
-    };
+    }
+}
+
+fn cluster() -> impl Strategy<Value = ClusterCommand> {
     prop_oneof![
         4 => Just(ClusterCommand::CreateJoinToken(token(None))),
         1 => Just(ClusterCommand::CreateJoinToken(token(Some(2)))),
@@ -194,7 +199,8 @@ fn proposal() -> impl Strategy<Value = (bool, u64, Proposal)> {
             key: n.to_string(),
             fingerprint,
         });
-        let term = if fit[1] { TERM } else { TERM + 1 };
+        // Most entries are of the term that the verdicts name.
+        let term = if fit[0] || fit[1] { TERM } else { TERM + 1 };
         (
             fit[0],
             term,
@@ -207,12 +213,18 @@ fn proposal() -> impl Strategy<Value = (bool, u64, Proposal)> {
     })
 }
 
-/// Guessed versions, epochs and starts seldom match: half of the commands get the ones of the state.
+/// Guessed ids, versions, epochs and starts seldom match: half of the commands get such of the state.
 fn fit(state: &State, command: &mut Command) {
     match command {
         Command::Agent(AgentCommand::Place(placements)) => {
             for placement in placements {
-                placement.version = state.agent(placement.agent).map_or(0, |a| a.version);
+                let wanted = usize::try_from(placement.agent.0).unwrap();
+                let pending: Vec<_> = state.pending().collect();
+                if let Some(agent) = pending.get(wanted % pending.len().max(1)) {
+                    placement.agent = agent.id;
+                    placement.version = agent.version;
+                }
+                placement.container = ready_one(state, placement.container);
             }
         }
         Command::Agent(AgentCommand::Report {
@@ -220,16 +232,19 @@ fn fit(state: &State, command: &mut Command) {
             boot,
             reports,
         }) => {
+            *container = ready_one(state, *container);
             *boot = state.container(*container).map_or(0, |c| c.boot);
-            for report in reports {
-                report.epoch = state.agent(report.agent).map_or(0, |a| a.epoch);
+            let here: Vec<_> = state.agents_of(*container).collect();
+            for (report, agent) in reports.iter_mut().zip(here) {
+                report.agent = agent.id;
+                report.epoch = agent.epoch;
             }
         }
         Command::Container(ContainerCommand::Judge {
             id, version, term, ..
         }) => {
             *version = state.container(*id).map_or(0, |c| c.version);
-            *term = state.term();
+            *term = TERM;
         }
         Command::Container(ContainerCommand::Leave { id, boot }) => {
             *boot = state.container(*id).map_or(0, |c| c.boot);
@@ -237,6 +252,118 @@ fn fit(state: &State, command: &mut Command) {
         Command::Container(ContainerCommand::Observe { as_of, .. }) => *as_of = state.revision(),
         _ => {}
     }
+}
+
+fn ready_one(state: &State, wanted: ContainerId) -> ContainerId {
+    let ready = state
+        .containers(None)
+        .filter(|c| c.state == ContainerState::Ready);
+    let ready: Vec<_> = ready.collect();
+    let at = usize::try_from(wanted.0).unwrap() % ready.len().max(1);
+    ready.get(at).map_or(wanted, |c| c.id)
+}
+
+/// How often the runs came where it matters: runs that prove nothing are a failure.
+#[derive(Debug, Default)]
+struct Reached {
+    placed: AtomicU64,
+    together: AtomicU64,
+    fenced: AtomicU64,
+    lost: AtomicU64,
+    reported: AtomicU64,
+    replayed: AtomicU64,
+    taken_over: AtomicU64,
+}
+
+impl Reached {
+    fn note(&self, before: &State, after: &State, command: &Command, reply: &Reply) {
+        let count = |counter: &AtomicU64, happened: bool| {
+            counter.fetch_add(u64::from(happened), Ordering::Relaxed);
+        };
+        let done = reply.result.is_ok();
+        count(
+            &self.placed,
+            matches!(reply.result, Ok(Outcome::Placed { made: 1.., .. })),
+        );
+        count(&self.replayed, reply.replayed);
+        let busy = |state: &State| {
+            state
+                .containers(None)
+                .filter(|c| state.placed(c.id).is_some())
+                .count()
+        };
+        let crowd = |c: &&std::sync::Arc<Container>| after.placed(c.id).is_some_and(|p| p.agents.len() > 1);
+        count(&self.together, after.containers(None).any(|c| crowd(&c)));
+        let freed = busy(after) < busy(before);
+        match command {
+            Command::Container(ContainerCommand::Judge { fenced, state, .. }) if done => {
+                count(&self.fenced, *fenced && freed);
+                count(&self.lost, !fenced && *state == ContainerState::Lost);
+            }
+            Command::Agent(AgentCommand::Report { .. }) => {
+                count(&self.reported, !before.agents.ptr_eq(&after.agents));
+            }
+            Command::Container(ContainerCommand::Enroll { id, .. }) => {
+                let taken = after.containers.len() == before.containers.len();
+                count(
+                    &self.taken_over,
+                    taken && matches!(reply.result, Ok(Outcome::Enrolled(got)) if got == *id),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn check(&self) {
+        let all = [
+            &self.placed,
+            &self.together,
+            &self.fenced,
+            &self.lost,
+            &self.reported,
+            &self.replayed,
+            &self.taken_over,
+        ];
+        let enough = all.iter().all(|n| n.load(Ordering::Relaxed) >= 20);
+        assert!(enough, "these runs prove too little: {self:?}");
+    }
+}
+
+/// What most worlds have: two engines, a join token and three containers that are ready.
+fn world() -> Vec<Command> {
+    let engine = |n: u64| {
+        Command::Engine(EngineCommand::Add {
+            id: EngineId(n),
+            name: format!("e{n}").parse().unwrap(),
+            url: format!("tcp://h{n}:1").parse().unwrap(),
+        })
+    };
+    let mut commands = vec![
+        engine(1),
+        engine(2),
+        Command::Cluster(ClusterCommand::CreateJoinToken(token(None))),
+    ];
+    for n in 1..4 {
+        commands.push(Command::Container(ContainerCommand::Enroll {
+            id: ContainerId(n),
+            token: TOKEN,
+            name: format!("n{n}").parse().unwrap(),
+            engine_container: None,
+        }));
+        commands.push(Command::Container(ContainerCommand::Connect {
+            id: ContainerId(n),
+            boot: 1,
+            address: "10.0.0.1:1".into(),
+            engine_container: None,
+            labels: Labels::default(),
+            capabilities: Capabilities::default(),
+            resources: Resources {
+                cpu_millis: 100,
+                memory_bytes: 0,
+            },
+        }));
+    }
+    commands
 }
 
 fn bytes(state: &State) -> Vec<u8> {
@@ -267,54 +394,81 @@ fn exclusive_agents_moved_safely(before: &State, after: &State, command: &Comman
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 400,
-        max_shrink_iters: 20_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn any_commands_keep_the_invariants(
-        entries in proptest::collection::vec(proposal(), 1..60),
-        cut in 0..60usize,
-    ) {
-        let mut state = State::default();
-        let mut restored = None;
-        let mut log = Vec::new();
-        for (revision, (fits, term, mut proposal)) in (1..).zip(entries) {
-            if fits {
-                fit(&state, &mut proposal.command);
-            }
-            let before = state.clone();
-            let reply = state.apply(revision, term, &proposal);
-            if let Err(violation) = state.check() {
-                panic!("{violation}\nafter {proposal:?}\non {before:#?}");
-            }
-            prop_assert!(state.now() >= before.now());
-            exclusive_agents_moved_safely(&before, &state, &proposal.command);
-            if reply.result.is_err() {
-                prop_assert!(before.same_placing(&state), "a refusal had an effect: {:?}", proposal);
-            }
-            if restored.is_none() && log.len() == cut {
-                restored = Some((State::read_from(&bytes(&state)).unwrap(), revision));
-            }
-            log.push((term, proposal));
+fn one_run(
+    reached: &Reached,
+    mut entries: Vec<(bool, u64, Proposal)>,
+    furnished: bool,
+    cut: usize,
+) -> std::result::Result<(), TestCaseError> {
+    if furnished {
+        let world = world().into_iter().map(|command| {
+            let proposal = Proposal {
+                at: Millis(0),
+                key: None,
+                command,
+            };
+            (false, TERM, proposal)
+        });
+        entries.splice(0..0, world);
+    }
+    let mut state = State::default();
+    let mut restored = None;
+    let mut log = Vec::new();
+    for (revision, (fits, term, mut proposal)) in (1..).zip(entries) {
+        if fits {
+            fit(&state, &mut proposal.command);
         }
-        let mut replayed = State::default();
-        for (revision, (term, proposal)) in (1..).zip(&log) {
-            replayed.apply(revision, *term, proposal);
-            if let Some((restored, from)) = &mut restored
-                && revision > *from
-            {
-                restored.apply(revision, *term, proposal);
-            }
+        let before = state.clone();
+        let reply = state.apply(revision, term, &proposal);
+        if let Err(violation) = state.check() {
+            panic!("{violation}\nafter {proposal:?}\non {before:#?}");
         }
-        prop_assert_eq!(bytes(&replayed), bytes(&state));
-        if let Some((restored, _)) = restored {
-            restored.check().unwrap();
-            prop_assert_eq!(bytes(&restored), bytes(&state));
+        prop_assert!(state.now() >= before.now());
+        exclusive_agents_moved_safely(&before, &state, &proposal.command);
+        if reply.result.is_err() {
+            prop_assert!(
+                before.same_placing(&state),
+                "a refusal had an effect: {:?}",
+                proposal
+            );
+        }
+        reached.note(&before, &state, &proposal.command, &reply);
+        if restored.is_none() && log.len() == cut {
+            restored = Some((State::read_from(&bytes(&state)).unwrap(), revision));
+        }
+        log.push((term, proposal));
+    }
+    let mut replayed = State::default();
+    for (revision, (term, proposal)) in (1..).zip(&log) {
+        replayed.apply(revision, *term, proposal);
+        if let Some((restored, from)) = &mut restored
+            && revision > *from
+        {
+            restored.apply(revision, *term, proposal);
         }
     }
+    prop_assert_eq!(bytes(&replayed), bytes(&state));
+    if let Some((restored, _)) = restored {
+        restored.check().unwrap();
+        prop_assert_eq!(bytes(&restored), bytes(&state));
+    }
+    Ok(())
+}
+
+#[test]
+fn any_commands_keep_the_invariants() {
+    let reached = Reached::default();
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 600,
+        max_shrink_iters: 5_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let entries = proptest::collection::vec(proposal(), 1..80);
+    let furnished = proptest::bool::weighted(0.8);
+    let run = |(entries, furnished, cut)| one_run(&reached, entries, furnished, cut);
+    if let Err(failure) = runner.run(&(entries, furnished, 0..80usize), run) {
+        panic!("{failure}");
+    }
+    reached.check();
 }
