@@ -2,6 +2,7 @@
 //! the invariants.
 
 mod agents;
+mod commands;
 mod containers;
 mod engines;
 mod property;
