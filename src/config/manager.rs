@@ -1,0 +1,417 @@
+//! The configuration of `quorate manager`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::values::duration;
+use super::{Address, Layered, LogFormat, LogsConfig, Problems, Size, host_name, machine_name};
+
+/// All of a manager's configuration. `config/manager.toml` explains every key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ManagerConfig {
+    /// Where everything is kept; one directory a manager.
+    pub data_dir: PathBuf,
+    /// What people call this manager. By default the machine's name.
+    pub name: String,
+    pub api: ApiConfig,
+    pub peers: PortConfig,
+    pub sessions: PortConfig,
+    pub bootstrap: BootstrapConfig,
+    pub raft: RaftConfig,
+    pub liveness: LivenessConfig,
+    pub logs: LogsConfig,
+}
+
+/// `[api]`: where clients connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiConfig {
+    pub listen: Address,
+    /// Under which address others reach it; see [`advertised`].
+    pub advertise: Option<Address>,
+    /// Plain HTTP instead of TLS; on a loopback address only.
+    pub plain: bool,
+    /// Of a request's body.
+    pub max_body: Size,
+    pub max_connections: u32,
+    /// From the first byte of a request to the last of its answer, streams aside.
+    #[serde(with = "duration")]
+    pub request_timeout: Duration,
+}
+
+/// `[peers]` and `[sessions]`: where managers and runners connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortConfig {
+    pub listen: Address,
+    /// Under which address others reach it; see [`advertised`].
+    pub advertise: Option<Address>,
+}
+
+/// `[bootstrap]`: how a manager with an empty data directory begins. Without any of it, it begins
+/// a cluster of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootstrapConfig {
+    /// A bundle made by `quorate cluster init`.
+    pub dir: Option<PathBuf>,
+    /// Which of `peers` this manager is.
+    pub id: Option<u64>,
+    /// Session addresses of managers whose cluster this one joins.
+    #[serde(default)]
+    pub join: Vec<Address>,
+    /// A file with a join token for managers.
+    pub join_token_file: Option<PathBuf>,
+    /// All managers that begin the cluster together, this one among them.
+    #[serde(default)]
+    pub peers: Vec<BootstrapPeer>,
+}
+
+/// One of the managers that begin a cluster together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootstrapPeer {
+    pub id: u64,
+    pub peer: Address,
+    pub api: Address,
+    pub session: Address,
+}
+
+/// `[raft]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaftConfig {
+    #[serde(with = "duration")]
+    pub heartbeat: Duration,
+    #[serde(with = "duration")]
+    pub election_min: Duration,
+    #[serde(with = "duration")]
+    pub election_max: Duration,
+    /// Log entries between two snapshots.
+    pub snapshot_every: u64,
+    /// Log entries kept behind a snapshot.
+    pub keep_logs: u64,
+}
+
+/// `[liveness]`: how long a runner may be silent. The defaults and why they are safe: DESIGN.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LivenessConfig {
+    /// No new placements after this.
+    #[serde(with = "duration")]
+    pub suspect: Duration,
+    /// `at_least_once` agents run elsewhere after this.
+    #[serde(with = "duration")]
+    pub lost: Duration,
+    /// A runner stops its `exclusive` agents by itself after this, on its own clock.
+    #[serde(with = "duration")]
+    pub self_stop: Duration,
+    /// `exclusive` agents run elsewhere after this, on the leader's clock.
+    #[serde(with = "duration")]
+    pub fence: Duration,
+}
+
+impl Default for ManagerConfig {
+    fn default() -> Self {
+        let port = |port| PortConfig {
+            listen: Address::new("0.0.0.0", port),
+            advertise: None,
+        };
+        ManagerConfig {
+            data_dir: "/var/lib/quorate/manager".into(),
+            name: machine_name("manager"),
+            api: ApiConfig {
+                listen: Address::new("0.0.0.0", 7400),
+                advertise: None,
+                plain: false,
+                max_body: Size(1 << 20),
+                max_connections: 8192,
+                request_timeout: Duration::from_secs(10),
+            },
+            peers: port(7401),
+            sessions: port(7402),
+            bootstrap: BootstrapConfig::default(),
+            raft: RaftConfig {
+                heartbeat: Duration::from_millis(100),
+                election_min: Duration::from_millis(300),
+                election_max: Duration::from_millis(600),
+                snapshot_every: 200_000,
+                keep_logs: 50_000,
+            },
+            liveness: LivenessConfig {
+                suspect: Duration::from_secs(3),
+                lost: Duration::from_secs(6),
+                self_stop: Duration::from_secs(8),
+                fence: Duration::from_secs(10),
+            },
+            logs: LogsConfig::default(),
+        }
+    }
+}
+
+impl Layered for ManagerConfig {
+    fn complete() -> Self {
+        let address = || Address::new("manager-1", 7400);
+        let defaults = Self::default();
+        ManagerConfig {
+            api: ApiConfig {
+                advertise: Some(address()),
+                ..defaults.api
+            },
+            peers: PortConfig {
+                advertise: Some(address()),
+                ..defaults.peers
+            },
+            sessions: PortConfig {
+                advertise: Some(address()),
+                ..defaults.sessions
+            },
+            bootstrap: BootstrapConfig {
+                dir: Some("bundle".into()),
+                id: Some(1),
+                join: vec![address()],
+                join_token_file: Some("join.token".into()),
+                peers: vec![BootstrapPeer {
+                    id: 1,
+                    peer: address(),
+                    api: address(),
+                    session: address(),
+                }],
+            },
+            logs: LogsConfig {
+                level: "info".into(),
+                format: LogFormat::Text,
+            },
+            ..defaults
+        }
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        problems.require(
+            !self.data_dir.as_os_str().is_empty(),
+            "data_dir",
+            "must not be empty",
+        );
+        super::check_name(&self.name, problems);
+        self.check_addresses(problems);
+        let api = &self.api;
+        let plain_is_local = !api.plain || api.listen.is_loopback();
+        let reason = format!(
+            "is allowed on a loopback address only, and `api.listen` is {}; listen on 127.0.0.1 or leave TLS on",
+            api.listen
+        );
+        problems.require(plain_is_local, "api.plain", reason);
+        problems.require(api.max_body.0 >= 1 << 10, "api.max_body", "must be at least 1KiB");
+        problems.require(
+            api.max_connections >= 1,
+            "api.max_connections",
+            "must be at least 1",
+        );
+        let long = api.request_timeout >= Duration::from_secs(1);
+        problems.require(long, "api.request_timeout", "must be at least 1s");
+        self.bootstrap.check(problems);
+        self.raft.check(problems);
+        self.liveness.check(problems);
+        self.logs.check(problems);
+    }
+}
+
+impl ManagerConfig {
+    fn check_addresses(&self, problems: &mut Problems) {
+        let advertised = [
+            ("api.advertise", &self.api.advertise),
+            ("peers.advertise", &self.peers.advertise),
+            ("sessions.advertise", &self.sessions.advertise),
+        ];
+        for (key, address) in advertised {
+            if let Some(address) = address {
+                check_dialable(address, key, problems);
+            }
+        }
+        let listen = [
+            ("peers.listen", &self.peers.listen, "api.listen", &self.api.listen),
+            (
+                "sessions.listen",
+                &self.sessions.listen,
+                "api.listen",
+                &self.api.listen,
+            ),
+            (
+                "sessions.listen",
+                &self.sessions.listen,
+                "peers.listen",
+                &self.peers.listen,
+            ),
+        ];
+        for (key, address, other_key, other) in listen {
+            let apart = address.port() == 0 || address != other;
+            problems.require(
+                apart,
+                key,
+                format!("must differ from `{other_key}`, which is {other}"),
+            );
+        }
+    }
+
+    /// Under which hosts this manager is known, each once: the names of its certificate.
+    pub fn hosts(&self) -> Vec<String> {
+        let own = self.bootstrap.own();
+        let configured = [
+            advertised(&self.api.listen, self.api.advertise.as_ref(), 0),
+            advertised(&self.peers.listen, self.peers.advertise.as_ref(), 0),
+            advertised(&self.sessions.listen, self.sessions.advertise.as_ref(), 0),
+        ];
+        let bootstrap = own
+            .into_iter()
+            .flat_map(|own| [&own.peer, &own.api, &own.session]);
+        let mut hosts: Vec<String> = configured
+            .iter()
+            .chain(bootstrap)
+            .map(|address| address.host().to_owned())
+            .collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        hosts
+    }
+}
+
+/// The address to tell others for a port that listens: the one configured, else the one it listens
+/// on, else, where that stands for all of the machine's, the machine's name. `bound` is the port
+/// the system gave, for where port 0 was asked for.
+pub fn advertised(listen: &Address, advertise: Option<&Address>, bound: u16) -> Address {
+    if let Some(address) = advertise {
+        return address.clone();
+    }
+    let port = if listen.port() == 0 { bound } else { listen.port() };
+    if listen.is_unspecified() {
+        Address::new(host_name(), port)
+    } else {
+        Address::new(listen.host(), port)
+    }
+}
+
+fn check_dialable(address: &Address, key: &'static str, problems: &mut Problems) {
+    let reason = format!("has {address}, which nobody can dial: name a host and a port that others reach");
+    problems.require(!address.is_unspecified() && address.port() != 0, key, reason);
+}
+
+impl BootstrapConfig {
+    /// The entry of this manager among `peers`.
+    pub fn own(&self) -> Option<&BootstrapPeer> {
+        self.peers.iter().find(|peer| Some(peer.id) == self.id)
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        let together = !self.peers.is_empty();
+        problems.require(!together || self.dir.is_some(), "bootstrap.dir", "must name the same bundle on all `bootstrap.peers`; make one with `quorate cluster init --out DIR`");
+        problems.require(
+            !together || self.own().is_some(),
+            "bootstrap.id",
+            "must be the id of one of `bootstrap.peers`",
+        );
+        problems.require(
+            together || self.id.is_none(),
+            "bootstrap.id",
+            "means something with `bootstrap.peers` only",
+        );
+        for (at, peer) in self.peers.iter().enumerate() {
+            let fresh = peer.id >= 1 && self.peers[..at].iter().all(|other| other.id != peer.id);
+            problems.require(
+                fresh,
+                "bootstrap.peers",
+                format!("has the id {}; ids are 1 or more and differ", peer.id),
+            );
+            for address in [&peer.peer, &peer.api, &peer.session] {
+                check_dialable(address, "bootstrap.peers", problems);
+            }
+        }
+        let joins = !self.join.is_empty();
+        let alone = self.peers.is_empty() && self.dir.is_none();
+        problems.require(
+            !joins || alone,
+            "bootstrap.join",
+            "excludes `bootstrap.peers` and `bootstrap.dir`: a manager joins a cluster or begins one",
+        );
+        problems.require(
+            !joins || self.join_token_file.is_some(),
+            "bootstrap.join_token_file",
+            "must name a file with a join token for managers",
+        );
+        problems.require(
+            joins || self.join_token_file.is_none(),
+            "bootstrap.join_token_file",
+            "means something with `bootstrap.join` only",
+        );
+        for address in &self.join {
+            check_dialable(address, "bootstrap.join", problems);
+        }
+    }
+}
+
+impl RaftConfig {
+    fn check(&self, problems: &mut Problems) {
+        let show = duration::show;
+        problems.require(
+            !self.heartbeat.is_zero(),
+            "raft.heartbeat",
+            "must be at least 1ms",
+        );
+        let reason = format!(
+            "must be at least twice `raft.heartbeat`, which is {}, or one lost heartbeat costs the leader its place",
+            show(self.heartbeat)
+        );
+        problems.require(
+            self.election_min >= 2 * self.heartbeat,
+            "raft.election_min",
+            reason,
+        );
+        let reason = format!(
+            "must be more than `raft.election_min`, which is {}, or candidates collide",
+            show(self.election_min)
+        );
+        problems.require(self.election_max > self.election_min, "raft.election_max", reason);
+        problems.require(
+            self.snapshot_every >= 1,
+            "raft.snapshot_every",
+            "must be at least 1",
+        );
+    }
+}
+
+impl LivenessConfig {
+    fn check(&self, problems: &mut Problems) {
+        let show = duration::show;
+        problems.require(
+            self.suspect >= Duration::from_secs(2),
+            "liveness.suspect",
+            "must be at least 2s: runners send a heartbeat a second",
+        );
+        problems.require(
+            self.lost > self.suspect,
+            "liveness.lost",
+            format!(
+                "must be more than `liveness.suspect`, which is {}",
+                show(self.suspect)
+            ),
+        );
+        problems.require(
+            self.self_stop > self.suspect,
+            "liveness.self_stop",
+            format!(
+                "must be more than `liveness.suspect`, which is {}",
+                show(self.suspect)
+            ),
+        );
+        // A fifth of room for clocks that run at different speeds and for the stopping itself.
+        let least = self.self_stop.saturating_mul(5) / 4;
+        let reason = format!(
+            "must be at least {}, a quarter more than `liveness.self_stop`, or two copies of an exclusive agent may run",
+            show(least)
+        );
+        problems.require(self.fence >= least, "liveness.fence", reason);
+        problems.require(
+            self.fence >= self.lost,
+            "liveness.fence",
+            format!(
+                "must not be less than `liveness.lost`, which is {}",
+                show(self.lost)
+            ),
+        );
+    }
+}

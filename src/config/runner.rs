@@ -1,0 +1,107 @@
+//! The configuration of `quorate runner`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Address, Hidden, Layered, LogsConfig, Problems, Size, machine_name};
+
+/// All of a runner's configuration. `config/runner.toml` explains every key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunnerConfig {
+    /// Where the runner keeps its identity and its agents' files.
+    pub data_dir: PathBuf,
+    /// What people call the container. By default the machine's name, which in a container is the
+    /// container's.
+    pub name: String,
+    /// Session addresses of managers; the runner uses one that answers.
+    pub managers: Vec<Address>,
+    /// A join token for runners, needed until the runner has joined.
+    pub join_token: Option<Hidden>,
+    /// A file with it.
+    pub join_token_file: Option<PathBuf>,
+    /// What else the container is: shown, selected by and used in constraints.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub capacity: CapacityConfig,
+    pub logs: LogsConfig,
+}
+
+/// `[capacity]`: what agents may use together, instead of what the runner finds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapacityConfig {
+    /// Thousandths of a processor.
+    pub cpu_millis: Option<u64>,
+    pub memory: Option<Size>,
+}
+
+impl Default for RunnerConfig {
+    fn default() -> Self {
+        RunnerConfig {
+            data_dir: "/var/lib/quorate/runner".into(),
+            name: machine_name("runner"),
+            managers: vec![Address::new("127.0.0.1", 7402)],
+            join_token: None,
+            join_token_file: None,
+            labels: BTreeMap::new(),
+            capacity: CapacityConfig::default(),
+            logs: LogsConfig::default(),
+        }
+    }
+}
+
+impl Layered for RunnerConfig {
+    fn complete() -> Self {
+        RunnerConfig {
+            join_token: Some(Hidden::new("qjt_")),
+            join_token_file: Some("join.token".into()),
+            labels: [("*".to_owned(), String::new())].into(),
+            capacity: CapacityConfig {
+                cpu_millis: Some(4000),
+                memory: Some(Size(8 << 30)),
+            },
+            ..Self::default()
+        }
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        problems.require(
+            !self.data_dir.as_os_str().is_empty(),
+            "data_dir",
+            "must not be empty",
+        );
+        super::check_name(&self.name, problems);
+        problems.require(
+            !self.managers.is_empty(),
+            "managers",
+            "must name at least one manager's session address",
+        );
+        for address in &self.managers {
+            let fine = !address.is_unspecified() && address.port() != 0;
+            problems.require(fine, "managers", format!("has {address}, which nobody can dial"));
+        }
+        let one = self.join_token.is_none() || self.join_token_file.is_none();
+        problems.require(one, "join_token_file", "excludes `join_token`: give one of them");
+        for key in self.labels.keys() {
+            let fine = !key.is_empty() && key.len() <= 63;
+            problems.require(
+                fine,
+                "labels",
+                format!("has the key `{key}`; keys have 1 to 63 bytes"),
+            );
+        }
+        problems.require(
+            self.capacity.cpu_millis != Some(0),
+            "capacity.cpu_millis",
+            "must be at least 1",
+        );
+        problems.require(
+            self.capacity.memory != Some(Size(0)),
+            "capacity.memory",
+            "must be at least 1",
+        );
+        self.logs.check(problems);
+    }
+}
