@@ -50,10 +50,10 @@ impl Lease {
         }
     }
 
-    /// A new session is open. A lease that goes on is kept; one that has ended begins anew.
+    /// A new session is open. A lease that goes on is kept; any other begins anew, with a new list.
     pub(super) fn open(&self) {
         self.terms.send_if_modified(|terms| {
-            let over = terms.ended();
+            let over = !terms.live();
             if over {
                 *terms = Terms::default();
             }
@@ -165,6 +165,16 @@ mod tests {
         assert!(!lease.live());
         lease.list_taken();
         assert!(lease.live());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_of_an_earlier_session_begins_none() {
+        let lease = Lease::new();
+        lease.open();
+        lease.list_taken();
+        lease.open();
+        lease.renew(Instant::now(), FENCE).unwrap();
+        assert!(!lease.live());
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::agent::{Actor, Order, Surroundings, Want};
-use crate::model::{AgentId, Revision, session::Assignment};
+use crate::model::{AgentId, ContainerId, Revision, session::Assignment};
 
 /// Gives orders to one task an agent.
 #[derive(Debug)]
@@ -33,6 +33,11 @@ impl Supervisor {
             ending: BTreeMap::new(),
             revision: 0,
         }
+    }
+
+    /// The container whose agents these are.
+    pub(super) fn container(&self) -> ContainerId {
+        self.around.container
     }
 
     /// The revision of the list in effect.
