@@ -27,6 +27,7 @@ pub mod consensus;
 pub mod control;
 pub mod engine;
 pub mod model;
+pub mod node;
 pub mod plan;
 pub mod runner;
 pub mod security;

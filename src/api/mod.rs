@@ -1,1 +1,169 @@
-//! HTTP resources over the replicated state: one file a resource. The only user of axum.
+//! The HTTP API, on any manager: `/api/v1`, one file a resource. The only user of axum.
+//!
+//! Requests become commands, and answers are built from their replies; reads are answered from a
+//! state that is as fresh as was asked for. HTTP statuses exist only here. Each handler lets its
+//! caller in first (`App::admit`) and reads the body after that.
+//!
+//! The way of a request: `server` (TLS, bounds) → `routes` → `call` (token, path, query, body) →
+//! `write` or `view` → an answer, or a `problem`.
+
+mod agents;
+mod auth;
+mod body;
+mod call;
+mod cluster;
+mod configs;
+mod containers;
+mod engines;
+mod figures;
+mod headers;
+mod join_tokens;
+mod names;
+mod openapi;
+mod ops;
+mod params;
+mod precondition;
+mod problem;
+mod routes;
+mod secret;
+mod server;
+mod tokens;
+pub mod types;
+mod view;
+mod watch;
+mod write;
+
+use std::{fmt, sync::Arc};
+
+use axum::{Router, http::Uri};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use self::{auth::Confirm, problem::Problem, routes::Routes};
+pub use self::{
+    problem::Code,
+    server::{Limits, Transport, serve},
+};
+use crate::{
+    consensus::Consensus,
+    security::{Ca, Fingerprint},
+};
+
+/// Writes all figures in the text form of Prometheus.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the API needs of the rest of the manager.
+#[derive(Clone)]
+pub struct Deps {
+    /// Commands and reads.
+    pub consensus: Consensus,
+    /// The cluster's CA: join tokens name it, and new tokens are derived from its key.
+    pub ca: Arc<Ca>,
+    /// The body of `/metrics`.
+    pub metrics: RenderMetrics,
+}
+
+impl fmt::Debug for Deps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deps")
+            .field("consensus", &self.consensus)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all handlers share. Cheap to clone.
+#[derive(Clone)]
+struct App(Arc<Shared>);
+
+struct Shared {
+    consensus: Consensus,
+    confirm: Confirm,
+    ca: Fingerprint,
+    seed: [u8; 32],
+    metrics: RenderMetrics,
+    openapi: Bytes,
+    stopping: CancellationToken,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("consensus", &self.0.consensus)
+            .finish_non_exhaustive()
+    }
+}
+
+impl App {
+    fn new(deps: Deps, stopping: CancellationToken) -> Self {
+        let mut seed = Sha256::new();
+        seed.update(b"quorate: tokens made by the API\n");
+        seed.update(deps.ca.key_pem());
+        Self(Arc::new(Shared {
+            consensus: deps.consensus,
+            confirm: Confirm::default(),
+            ca: deps.ca.fingerprint(),
+            seed: seed.finalize().into(),
+            metrics: deps.metrics,
+            openapi: openapi::document().into(),
+            stopping,
+        }))
+    }
+
+    fn consensus(&self) -> &Consensus {
+        &self.0.consensus
+    }
+
+    fn confirm(&self) -> &Confirm {
+        &self.0.confirm
+    }
+
+    fn ca(&self) -> Fingerprint {
+        self.0.ca
+    }
+
+    fn seed(&self) -> &[u8; 32] {
+        &self.0.seed
+    }
+
+    fn render_metrics(&self) -> String {
+        (self.0.metrics)()
+    }
+
+    fn openapi(&self) -> Bytes {
+        self.0.openapi.clone()
+    }
+
+    /// Ends when this manager begins to stop.
+    async fn stopping(&self) {
+        self.0.stopping.cancelled().await;
+    }
+}
+
+/// Every route.
+fn routes() -> Routes {
+    let routes = cluster::routes(Routes::default());
+    let routes = join_tokens::routes(routes);
+    let routes = tokens::routes(routes);
+    let routes = configs::routes(routes);
+    let routes = containers::routes(routes);
+    let routes = agents::routes(routes);
+    let routes = engines::routes(routes);
+    ops::routes(routes)
+}
+
+fn router(app: App) -> Router {
+    routes()
+        .into_router()
+        .fallback(async |uri: Uri| {
+            let path: String = uri.path().chars().take(120).collect();
+            Problem::new(
+                Code::NoSuchPath,
+                format!("there is no `{path}`: see /api/v1/openapi.json"),
+            )
+        })
+        .method_not_allowed_fallback(async || {
+            Problem::new(Code::MethodNotAllowed, "this path has other methods: see `Allow`")
+        })
+        .with_state(app)
+}

@@ -22,7 +22,11 @@ pub enum ClusterCommand {
     AllocateManager {
         /// The join token that was shown.
         token: JoinTokenId,
+        /// The data directory the id belongs to, for ever.
+        incarnation: u64,
     },
+    /// Ends a manager's id: nothing may join under it any more.
+    RetireManager(ManagerId),
     /// Adds an API token.
     CreateToken(Token),
     /// Removes an API token.

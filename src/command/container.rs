@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Condition;
 use crate::model::{
     Capabilities, ContainerId, ContainerState, EngineId, Found, JoinTokenId, Labels, Name, Resources,
+    Revision,
 };
 
 /// A change of a container.
@@ -47,27 +48,38 @@ pub enum ContainerCommand {
         /// What it can host.
         resources: Resources,
     },
-    /// What the liveness of a container's runner says now.
+    /// What the leader's liveness clock says of a container's runner. Never forwarded to a later
+    /// leader: that one may have acknowledged heartbeats which this verdict knows nothing of.
     Judge {
         /// Which container.
         id: ContainerId,
-        /// The start of the runner that is judged; a later one is left alone.
-        boot: u64,
+        /// The container's version the verdict was made on; another one refuses it.
+        version: Revision,
+        /// The term of the leader that judges; an entry of another term refuses it.
+        term: u64,
         /// `Ready`, `Suspect` or `Lost`.
         state: ContainerState,
-        /// Whether its exclusive agents are proven unable to act.
+        /// Whether its exclusive agents are proven unable to act; only with `Lost`.
         fenced: bool,
         /// Why.
         reason: String,
+    },
+    /// A runner said goodbye: it stopped its agents and starts none again.
+    Leave {
+        /// Which container.
+        id: ContainerId,
+        /// The start of the runner that leaves; a later one is left alone.
+        boot: u64,
     },
     /// An engine told about its containers.
     Observe {
         /// Which engine.
         engine: EngineId,
-        /// What it told.
+        /// A revision that was applied here before the engine looked. A runner that first connected
+        /// after it may be younger than the news, so its container is not declared dead by it.
+        as_of: Revision,
+        /// What it told; what is not in it is left alone.
         found: Vec<Found>,
-        /// Whether `found` is all it has: what is missing is gone.
-        complete: bool,
     },
     /// Forgets a container.
     Remove {

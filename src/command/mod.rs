@@ -34,6 +34,20 @@ pub struct Proposal {
     pub command: Command,
 }
 
+impl std::fmt::Display for Proposal {
+    /// For logs: the family, never the content, which may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let family = match &self.command {
+            Command::Cluster(_) => "cluster",
+            Command::Config(_) => "config",
+            Command::Container(_) => "container",
+            Command::Agent(_) => "agent",
+            Command::Engine(_) => "engine",
+        };
+        write!(f, "{family} command")
+    }
+}
+
 /// An idempotency key with the scope and content it was used for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestKey {

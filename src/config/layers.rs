@@ -5,16 +5,15 @@
 //! are laid over the defaults in order, and the whole is checked.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use toml::de::{DeTable, DeValue};
-use toml::{Spanned, Table, Value};
+use toml::{Table, Value};
 
 use super::error::{ConfigError, Origin, Problem, Problems};
-use super::schema::{Node, Schema, node};
+use super::file::{self, Found};
+use super::schema::Schema;
 use super::text;
 
 /// What every variable of Quorate begins with.
@@ -152,29 +151,11 @@ impl Layers {
     }
 
     fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        // Only the message: the usual picture of the line might show a secret.
-        let syntax = |error: toml::de::Error| ConfigError::Syntax {
-            path: path.to_owned(),
-            line: line_of(&text, error.span().map_or(0, |span| span.start)),
-            reason: error.message().to_owned(),
-        };
-        let values: Table = text.parse().map_err(syntax)?;
-        let spans = DeTable::parse(&text).map_err(syntax)?;
-        let mut file = FileWalk {
-            path,
-            text: &text,
-            found: Vec::new(),
-        };
-        file.table(&values, spans.get_ref(), self.schema.root(), &mut Vec::new());
-        for found in file.found {
+        for found in file::read(path, &self.schema)? {
             match found {
-                Found::Setting(setting) => self.settings.push(setting),
+                Found::Value { path, value, origin } => self.settings.push(Setting { path, value, origin }),
                 Found::Unknown { key, origin } => self.unknown(&key, origin),
-                Found::Wrong { key, origin, reason } => self.problem(key, origin, reason),
+                Found::Section { key, origin } => self.problem(key, origin, text::IS_SECTION),
             }
         }
         Ok(())
@@ -289,123 +270,4 @@ fn is_service_variable(name: &str) -> bool {
         || name.contains("_SERVICE_PORT")
         || name.ends_with("_PORT")
         || name.contains("_PORT_")
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
-}
-
-enum Found {
-    Setting(Setting),
-    Unknown {
-        key: String,
-        origin: Origin,
-    },
-    Wrong {
-        key: String,
-        origin: Origin,
-        reason: String,
-    },
-}
-
-/// Goes through a file's values together with the places they stand at.
-struct FileWalk<'a> {
-    path: &'a Path,
-    text: &'a str,
-    found: Vec<Found>,
-}
-
-impl FileWalk<'_> {
-    fn table(&mut self, values: &Table, spans: &DeTable<'_>, known: &Table, path: &mut Vec<String>) {
-        for (key, span) in spans {
-            let Some(value) = values.get(key.get_ref().as_ref()) else {
-                continue;
-            };
-            path.push(key.get_ref().to_string());
-            let line = line_of(self.text, key.span().start);
-            let origin = Origin::File {
-                path: self.path.to_owned(),
-                line,
-            };
-            match (node(known, key.get_ref()), value, span.get_ref()) {
-                (None, ..) => self.found.push(Found::Unknown {
-                    key: path.join("."),
-                    origin,
-                }),
-                (Some(Node::Section(known)), Value::Table(values), DeValue::Table(spans)) => {
-                    self.table(values, spans, known, path);
-                }
-                (Some(Node::Section(_)), ..) => {
-                    let reason = "is a section, not a value".to_owned();
-                    self.found.push(Found::Wrong {
-                        key: path.join("."),
-                        origin,
-                        reason,
-                    });
-                }
-                (Some(Node::Open), Value::Table(values), DeValue::Table(spans)) => {
-                    self.open(values, spans, path);
-                }
-                (Some(Node::Elements(known)), Value::Array(_), DeValue::Array(elements)) => {
-                    self.elements(elements.iter(), known, path);
-                    self.setting(path, value, origin);
-                }
-                (Some(_), ..) => self.setting(path, value, origin),
-            }
-            path.pop();
-        }
-    }
-
-    /// A table that takes any key: each is a setting of its own.
-    fn open(&mut self, values: &Table, spans: &DeTable<'_>, path: &[String]) {
-        for key in spans.keys() {
-            let Some(value) = values.get(key.get_ref().as_ref()) else {
-                continue;
-            };
-            let line = line_of(self.text, key.span().start);
-            let path = [path, &[key.get_ref().to_string()]].concat();
-            self.setting(
-                &path,
-                value,
-                Origin::File {
-                    path: self.path.to_owned(),
-                    line,
-                },
-            );
-        }
-    }
-
-    /// Looks for unknown keys in an array's tables; the array itself is set as a whole.
-    fn elements<'a>(
-        &mut self,
-        elements: impl Iterator<Item = &'a Spanned<DeValue<'a>>>,
-        known: &Table,
-        path: &[String],
-    ) {
-        for element in elements {
-            let DeValue::Table(table) = element.get_ref() else {
-                continue;
-            };
-            for key in table
-                .keys()
-                .filter(|key| !known.contains_key(key.get_ref().as_ref()))
-            {
-                let line = line_of(self.text, key.span().start);
-                let origin = Origin::File {
-                    path: self.path.to_owned(),
-                    line,
-                };
-                let key = format!("{}.{}", path.join("."), key.get_ref());
-                self.found.push(Found::Unknown { key, origin });
-            }
-        }
-    }
-
-    fn setting(&mut self, path: &[String], value: &Value, origin: Origin) {
-        self.found.push(Found::Setting(Setting {
-            path: path.to_vec(),
-            value: value.clone(),
-            origin,
-        }));
-    }
 }

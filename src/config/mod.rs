@@ -12,7 +12,9 @@
 //! [`Sources`] puts the layers together for a [`Layered`] type: [`ManagerConfig`] or
 //! [`RunnerConfig`]. It leaves out reading the command line, and the files that values name.
 
+mod check;
 mod error;
+mod file;
 mod layers;
 mod logs;
 mod manager;
@@ -33,7 +35,9 @@ pub use manager::{
 pub use runner::{CapacityConfig, RunnerConfig};
 pub use values::{Address, Hidden, Size, ValueError};
 
-/// The longest name.
+use crate::model::Name;
+
+/// The longest name, in characters: see [`Name`].
 const NAME_MAX: usize = 63;
 
 /// The machine's name as the network may know it.
@@ -56,21 +60,20 @@ fn machine_name(fallback: &str) -> String {
 }
 
 fn valid_name(text: &str) -> String {
-    let plain = |c: char| if is_inner(c) { c } else { '-' };
-    let name: String = text.to_lowercase().chars().map(plain).collect();
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
     let edge = |c: char| !c.is_ascii_alphanumeric();
+    let name: String = text
+        .to_lowercase()
+        .chars()
+        .map(|c| if inner(c) { c } else { '-' })
+        .collect();
     // ASCII by now, so any index is a character's border; cut first, for the cut may bare an edge.
     let name = name.trim_start_matches(edge);
     name[..name.len().min(NAME_MAX)].trim_end_matches(edge).to_owned()
 }
 
-fn is_inner(c: char) -> bool {
-    c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-')
-}
-
 fn check_name(name: &str, problems: &mut Problems) {
-    let fine = !name.is_empty() && valid_name(name) == name;
-    let reason =
-        "must have 1 to 63 characters of a-z, 0-9, `.`, `_` and `-`, with a letter or digit at both ends";
-    problems.require(fine, "name", reason);
+    if let Err(error) = name.parse::<Name>() {
+        problems.require(false, "name", format!("is wrong: {error}"));
+    }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Labels;
+
 use super::{Address, Hidden, Layered, LogsConfig, Problems, Size, machine_name};
 
 /// All of a runner's configuration. `config/runner.toml` explains every key.
@@ -84,13 +86,8 @@ impl Layered for RunnerConfig {
         }
         let one = self.join_token.is_none() || self.join_token_file.is_none();
         problems.require(one, "join_token_file", "excludes `join_token`: give one of them");
-        for key in self.labels.keys() {
-            let fine = !key.is_empty() && key.len() <= 63;
-            problems.require(
-                fine,
-                "labels",
-                format!("has the key `{key}`; keys have 1 to 63 bytes"),
-            );
+        if let Err(error) = Labels::new(self.labels.clone()) {
+            problems.require(false, "labels", format!("is wrong: {error}"));
         }
         problems.require(
             self.capacity.cpu_millis != Some(0),

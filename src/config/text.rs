@@ -4,13 +4,16 @@ use toml::{Table, Value};
 
 use super::schema::Node;
 
+/// What is wrong with a value for a section.
+pub(super) const IS_SECTION: &str = "is a section, not a value";
+
 /// Reads `text` as the kind of value that stands at a key.
 ///
 /// # Errors
 /// What is wrong, to follow the key's name.
 pub(super) fn parse(text: &str, node: &Node<'_>) -> Result<Value, String> {
     match node {
-        Node::Section(_) => Err("is a section, not a value".into()),
+        Node::Section(_) => Err(IS_SECTION.into()),
         Node::Elements(_) => composite(text)
             .filter(Value::is_array)
             .ok_or_else(|| "must be a TOML array of tables, such as `[{ key = \"value\" }]`".to_owned()),

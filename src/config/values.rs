@@ -108,7 +108,10 @@ const UNITS: [(&str, u64); 4] = [
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match UNITS.iter().find(|(_, unit)| self.0 != 0 && self.0 % unit == 0) {
+        match UNITS
+            .iter()
+            .find(|(_, unit)| self.0 != 0 && self.0.is_multiple_of(*unit))
+        {
             Some((name, unit)) => write!(f, "{}{name}", self.0 / unit),
             None => write!(f, "{}", self.0),
         }
@@ -229,7 +232,7 @@ pub(super) mod duration {
     pub(in crate::config) fn show(value: Duration) -> String {
         // Only `parse` and the defaults make durations, so nothing below a millisecond is lost.
         let millis = value.as_millis();
-        let fits = |unit: u64| millis != 0 && millis % u128::from(unit) == 0;
+        let fits = |unit: u64| millis != 0 && millis.is_multiple_of(u128::from(unit));
         let (name, unit) = UNITS
             .iter()
             .rev()

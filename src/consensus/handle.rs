@@ -9,26 +9,40 @@ use std::{
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::{Instant, timeout_at},
 };
 
-use super::error::{MembershipError, ProposeError, ReadError};
+use super::{
+    error::{MembershipError, ProposeError, ReadError},
+    figures::Figures,
+    proposer::weight,
+};
 use crate::{
     command::{Command, Proposal, Reply, RequestKey},
-    model::{ContainerId, ManagerId, Millis, PeerInfo, Revision},
+    model::{ContainerId, ManagerId, Member, Millis, PeerInfo, Revision},
     state::State,
 };
 
 /// How long a write or a linearizable read waits for a leader and a quorum before it says so.
 pub const DEADLINE: Duration = Duration::from_secs(2);
 
+/// Bytes of proposals that one manager holds at most.
+pub(super) const PROPOSAL_BYTES: usize = 64 << 20;
+
+/// Reads that wait for a round at most.
+pub(super) const READ_QUEUE: usize = 16 * 1024;
+
 /// A proposal on its way, with the place for its answer.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub proposal: Proposal,
     pub deadline: Instant,
+    /// An earlier offer may have had its effect.
+    pub uncertain: bool,
     pub answer: oneshot::Sender<Result<Reply, ProposeError>>,
+    /// Its share of what this manager holds at most.
+    pub _place: OwnedSemaphorePermit,
 }
 
 /// A linearizable read that waits for a round.
@@ -37,7 +51,7 @@ pub(super) type ReadWaiter = oneshot::Sender<Result<Revision, ReadError>>;
 /// A change of the managers, carried out on the leader.
 #[derive(Debug)]
 pub(super) enum MembershipRequest {
-    Add { id: ManagerId, info: PeerInfo },
+    Add { id: ManagerId, member: Member },
     Remove { id: ManagerId },
     Transfer { to: Option<ManagerId> },
 }
@@ -102,10 +116,13 @@ pub struct Status {
 pub(super) struct Shared {
     pub id: ManagerId,
     pub published: ArcSwap<State>,
+    pub figures: Figures,
     pub applied: watch::Sender<Revision>,
     pub status: watch::Sender<Status>,
     pub leadership: watch::Sender<Option<Leadership>>,
-    pub proposals: mpsc::Sender<Pending>,
+    /// Bytes of proposals that may be under way; bounds the queue below.
+    pub places: Arc<Semaphore>,
+    pub proposals: mpsc::UnboundedSender<Pending>,
     pub reads: mpsc::Sender<ReadWaiter>,
     pub membership: mpsc::Sender<MembershipCall>,
     pub digests: mpsc::Sender<DigestCall>,
@@ -136,21 +153,29 @@ impl Consensus {
             key,
             command,
         };
-        let deadline = Instant::now() + DEADLINE;
+        let size = u32::try_from(weight(&proposal)).unwrap_or(u32::MAX);
+        let places = self.shared.places.clone();
+        let place = places
+            .try_acquire_many_owned(size)
+            .map_err(|_| ProposeError::Overloaded)?;
+        let began = Instant::now();
+        let deadline = began + DEADLINE;
+        let pending = Pending {
+            proposal,
+            deadline,
+            uncertain: false,
+            answer,
+            _place: place,
+        };
         self.shared
             .proposals
-            .try_send(Pending {
-                proposal,
-                deadline,
-                answer,
-            })
-            .map_err(|e| match e {
-                mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
-            })?;
+            .send(pending)
+            .map_err(|_| ProposeError::Stopping)?;
         // The proposer answers each pending proposal; it only drops one when the process ends.
-        wait.await
-            .unwrap_or_else(|_| Err(ProposeError::Unknown("this manager stopped".into())))
+        let answer = wait.await;
+        self.shared.figures.proposals.increment(1);
+        self.shared.figures.proposal_seconds.record(began.elapsed());
+        answer.unwrap_or_else(|_| Err(ProposeError::Unknown("this manager stopped".into())))
     }
 
     /// The state as of now or later: everything acknowledged anywhere before this call is in it.
@@ -218,14 +243,6 @@ impl Consensus {
     /// Wakes when the status changes.
     pub fn watch_status(&self) -> watch::Receiver<Status> {
         self.shared.status.subscribe()
-    }
-
-    /// Adds a manager as a learner; it is promoted by itself once it has caught up.
-    ///
-    /// # Errors
-    /// [`MembershipError`].
-    pub async fn add_manager(&self, id: ManagerId, info: PeerInfo) -> Result<(), MembershipError> {
-        self.change(MembershipRequest::Add { id, info }).await
     }
 
     /// Removes a manager for ever, unless that would cost the quorum.

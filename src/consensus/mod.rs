@@ -9,10 +9,31 @@
 //!   share, and then waits until the local state has applied that index;
 //! - apply publishes an immutable [`State`] after each batch: readers never block it.
 
+mod core;
+mod durable;
 mod error;
+mod figures;
 mod handle;
+pub mod log_store;
+mod membership;
+mod network;
+mod peers;
+mod proposer;
+mod reads;
+pub mod snapshot_store;
+mod start;
+mod state_machine;
+mod status;
+#[cfg(test)]
+mod tests;
+mod types;
 
 pub use self::{
+    core::OnDigest,
     error::{MembershipError, ProposeError, ReadError},
-    handle::{Consensus, Digest, DigestAck, Leadership, ManagerStatus, Status},
+    handle::{Consensus, DEADLINE, Digest, DigestAck, Leadership, ManagerStatus, Status},
+    peers::{BoxedStream, Dial, Stream},
+    start::{First, Options, RaftSettings, Running, StartError},
+    status::Fatal,
+    types::TypeConfig,
 };

@@ -1,1 +1,100 @@
-//! Loops that run on the leader only: they read state, plan, and propose commands.
+//! What only the leader does: place agents, judge containers, watch engines.
+//!
+//! Each loop starts with leadership and ends with it. A loop has no input: it looks at the state,
+//! decides, proposes, and looks again, woken by a signal or by its period, whichever comes first.
+//! It may be stopped anywhere and started anywhere; a proposal that fails is not repeated inside,
+//! because the next look decides anew. No loop touches a container: what it proposes changes the
+//! desired state, and runners converge.
+
+mod discover;
+pub mod liveness;
+mod replica;
+mod schedule;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{liveness::LivenessTable, replica::Replica};
+use crate::{consensus::Leadership, plan::Windows};
+
+/// How long after a loop's panic all of them start again.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
+
+/// Starts and ends the loops as leadership comes and goes.
+#[derive(Debug)]
+pub struct Controller {
+    task: JoinHandle<()>,
+}
+
+impl Controller {
+    /// Follows the leadership of `replica` until `shutdown`. `table` is where the leader's digests
+    /// are counted; `windows` are the silences it allows.
+    pub fn start<R: Replica>(
+        replica: R,
+        table: Arc<LivenessTable>,
+        windows: Windows,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let follow = follow(replica, table, windows);
+        let task = tokio::spawn(async move {
+            shutdown.run_until_cancelled(follow).await;
+        });
+        Self { task }
+    }
+
+    /// Waits until the loops have ended after the shutdown.
+    pub async fn stopped(self) {
+        if let Err(error) = self.task.await
+            && error.is_panic()
+        {
+            tracing::error!(%error, "the controller panicked");
+        }
+    }
+}
+
+async fn follow<R: Replica>(replica: R, table: Arc<LivenessTable>, windows: Windows) {
+    let mut leadership = replica.watch_leadership();
+    loop {
+        let led = *leadership.borrow_and_update();
+        // Dropped at the end of each turn, which aborts what still runs.
+        let mut loops = JoinSet::new();
+        if let Some(Leadership { term }) = led {
+            tracing::info!(term, "leading: the control loops start");
+            // Whoever led before may have acknowledged heartbeats until a moment ago.
+            table.grant(Instant::now());
+            loops.spawn(schedule::run(replica.clone()));
+            loops.spawn(liveness::run(replica.clone(), table.clone(), windows, term));
+            loops.spawn(discover::run(replica.clone()));
+        }
+        loop {
+            tokio::select! {
+                changed = leadership.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if *leadership.borrow() != led {
+                        break;
+                    }
+                }
+                Some(ended) = loops.join_next() => {
+                    tracing::error!(?ended, "a control loop ended, which it never should: all start again");
+                    sleep(AFTER_PANIC).await;
+                    break;
+                }
+            }
+        }
+        if led.is_some() {
+            tracing::info!("the control loops stop");
+        }
+    }
+}
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, ContainerId, Labels, Millis, Name, Resources, Revision};
+use super::{AgentId, ContainerId, LabelError, Labels, Millis, Name, Resources, Revision, Selector};
 
 const MAX_ARGS: usize = 256;
 const MAX_ENV: usize = 256;
@@ -33,6 +33,9 @@ pub enum SpecError {
     /// An environment variable's name is outside the rule.
     #[error("`{0}` is not a name of an environment variable")]
     Env(String),
+    /// The constraints are no label selector.
+    #[error("`constraints` is no label selector")]
+    Constraints(#[source] LabelError),
 }
 
 /// How a container is chosen.
@@ -135,6 +138,9 @@ impl AgentSpec {
             .as_deref()
             .map_or(Ok(()), |dir| text("working_dir", dir))?;
         text("constraints", &self.constraints)?;
+        self.constraints
+            .parse::<Selector>()
+            .map_err(SpecError::Constraints)?;
         bounded(
             "stop_grace_seconds",
             usize::try_from(self.stop_grace_seconds).unwrap_or(usize::MAX),

@@ -106,8 +106,16 @@ pub struct Container {
     pub capabilities: Capabilities,
     /// What it can host in all.
     pub resources: Resources,
-    /// Changes with each start of its runner; a report from an earlier start is refused.
+    /// Whether a runner holds a certificate for this id. An id belongs to one runner for ever: who
+    /// takes the record over gets another id, so that the old certificate opens nothing.
+    pub enrolled: bool,
+    /// Changes with each start of its runner; a report from an earlier start is refused. Zero when
+    /// no runner is known to live.
     pub boot: u64,
+    /// The revision at which this start of its runner first connected; zero without one.
+    pub started: Revision,
+    /// The revision at which its session was opened; zero without a runner.
+    pub connected: Revision,
     /// The revision of its last change.
     pub version: Revision,
     /// Log time of its registration.

@@ -28,3 +28,14 @@ impl fmt::Display for PeerInfo {
         )
     }
 }
+
+/// A manager as the cluster's membership holds it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Member {
+    /// Where it is reached.
+    pub info: PeerInfo,
+    /// Random, made with its data directory. A manager whose data were wiped comes with another one
+    /// and is refused: its votes and acknowledgements of before are gone, so it must not speak under
+    /// its old id.
+    pub incarnation: u64,
+}

@@ -24,7 +24,7 @@ pub use container::{Capabilities, Container, ContainerState, EngineRef, Found, F
 pub use engine::{Engine, EngineState, EngineUrl, EngineUrlError};
 pub use id::{AgentId, ContainerId, EngineId, IdError, JoinTokenId, TokenId};
 pub use label::{LabelError, Labels, Selector};
-pub use manager::{ManagerId, PeerInfo};
+pub use manager::{ManagerId, Member, PeerInfo};
 pub use name::{Name, NameError};
 pub use time::Millis;
 pub use token::{JoinRole, JoinToken, Role, SecretHash, Token};

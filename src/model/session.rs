@@ -5,13 +5,22 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, AgentSpec, AgentState, Capabilities, ContainerId, Labels, Name, Resources, Revision};
+use super::{
+    AgentId, AgentSpec, AgentState, Capabilities, ContainerId, Labels, ManagerId, Name, PeerInfo, Resources,
+    Revision,
+};
 
 /// The version of these types.
 pub const PROTOCOL: u32 = 1;
 
-/// The largest session frame, in bytes.
+/// The largest frame a manager takes from a runner, in bytes.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
+
+/// The largest frame a manager takes from somebody without a certificate, in bytes.
+pub const MAX_STRANGER_BYTES: usize = 64 << 10;
+
+/// The largest frame a runner takes from its manager, in bytes: a list of agents with their specs.
+pub const MAX_LIST_BYTES: usize = 64 << 20;
 
 /// From the runner to the manager.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +36,15 @@ pub enum FromRunner {
         /// Who it is.
         hello: Hello,
     },
+    /// First frame of a manager that joins the cluster; it has no certificate yet.
+    JoinManager {
+        /// [`PROTOCOL`] of the manager.
+        protocol: u32,
+        /// The join token as text, for the role manager.
+        token: String,
+        /// Its data directory's random number.
+        incarnation: u64,
+    },
     /// First frame of a runner with a certificate.
     Hello {
         /// [`PROTOCOL`] of the runner.
@@ -36,7 +54,7 @@ pub enum FromRunner {
     },
     /// Liveness: sent each second (±10 %).
     Heartbeat {
-        /// Grows by one with each heartbeat of this session.
+        /// Grows by one with each heartbeat of this start of the runner, over all its sessions.
         seq: u64,
         /// The revision of the last [`FromManager::Desired`] that was put into effect.
         applied: Revision,
@@ -95,6 +113,15 @@ pub enum FromManager {
         container: ContainerId,
         /// The chain, PEM, leaf first.
         chain: String,
+    },
+    /// A manager may join under this id, with the CA's key to issue itself a certificate.
+    Admitted {
+        /// Its id, for ever.
+        id: ManagerId,
+        /// The CA's key, PEM. Its certificate is the one the token pins.
+        ca_key: String,
+        /// The managers there are.
+        managers: Vec<(ManagerId, PeerInfo)>,
     },
     /// The session is open.
     Welcome {

@@ -15,7 +15,7 @@
 //! - Connections that tell roles by certificate are TLS 1.3 and never resumed, so an expired
 //!   certificate cannot live on in a session ticket.
 //!
-//! It leaves out: who may do what with which object (the API does that with [`Role`]), where
+//! It leaves out: who may do what with which object (the API does that, with [`Action`]), where
 //! hashes are kept (the replicated state), and when certificates are renewed (their holders).
 
 mod bundle;
@@ -36,7 +36,7 @@ pub use ca::{CA_CERT_FILE, CA_KEY_FILE, Ca, RUNNER_LIFETIME};
 pub use error::SecurityError;
 pub use leaf::{KeyRequest, Leaf, MANAGER_CERT_FILE, MANAGER_KEY_FILE};
 pub use peer::{PeerIdentity, PeerRole};
-pub use role::{Action, Role};
+pub use role::Action;
 pub use tls::{
     api_server, manager_name, peer_client, peer_server, pinned_ca, pinned_client, session_client,
     session_server,

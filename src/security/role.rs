@@ -1,13 +1,6 @@
 //! What the holder of an API token may do.
 
-/// What the holder of an API token is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    Admin,
-    Operator,
-    Viewer,
-    Agent,
-}
+use crate::model::Role;
 
 /// How far a call reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

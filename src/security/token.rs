@@ -118,6 +118,14 @@ impl ApiToken {
         })
     }
 
+    /// Makes a token of a secret that was chosen elsewhere, and that nobody can guess.
+    pub fn from_secret(id: u64, secret: [u8; 32]) -> Self {
+        ApiToken {
+            id,
+            secret: Secret(secret),
+        }
+    }
+
     /// The public half.
     pub fn id(&self) -> u64 {
         self.id
@@ -183,6 +191,15 @@ impl JoinToken {
             secret: Secret::generate()?,
             ca,
         })
+    }
+
+    /// Makes a token of a secret that was chosen elsewhere, and that nobody can guess.
+    pub fn from_secret(id: u64, secret: [u8; 32], ca: Fingerprint) -> Self {
+        JoinToken {
+            id,
+            secret: Secret(secret),
+            ca,
+        }
     }
 
     /// The public half.

@@ -4,13 +4,13 @@ use std::{ops::Bound, sync::Arc};
 
 use super::{
     Decision, Index, State,
-    quota::{MAX_AGENTS, room},
+    quota::{MAX_AGENTS, bounded, room},
 };
 use crate::{
     command::{AgentCommand, Condition, Kind, Outcome, Placement, Rejection},
     model::{
-        Agent, AgentId, AgentSpec, AgentState, ContainerId, ContainerState, Desired, Name,
-        session::AgentReport,
+        Agent, AgentId, AgentSpec, AgentState, Container, ContainerId, ContainerState, Desired, Name,
+        Selector, session::AgentReport,
     },
 };
 
@@ -95,6 +95,13 @@ impl State {
                 changed.state = AgentState::Stopped;
                 changed.reason = "stopped by an operator".into();
             }
+            // Its process ended for good under this placement: there is nothing left to stop.
+            (Desired::Stopped | Desired::Removed, Some(_))
+                if matches!(known.state, AgentState::Stopped | AgentState::Failed) =>
+            {
+                self.unplace(&Arc::new(changed), "stopped by an operator");
+                return Ok(Outcome::Done);
+            }
             (Desired::Stopped | Desired::Removed, Some(_)) => {
                 changed.state = AgentState::Stopping;
                 changed.reason = "its runner is asked to stop it".into();
@@ -128,7 +135,10 @@ impl State {
             return false;
         };
         let waits = known.version == placement.version && self.index.pending.contains(&known.id);
-        if !waits || container.state != ContainerState::Ready || !self.has_room(container.id, &known.spec) {
+        let suits = container.state == ContainerState::Ready
+            && meets_constraints(&known.spec, container)
+            && self.has_room(container.id, &known.spec);
+        if !waits || !suits {
             return false;
         }
         let mut placed = (*known).clone();
@@ -155,12 +165,14 @@ impl State {
         let Some(known) = self.agents.get(&report.agent).cloned() else {
             return;
         };
-        if known.container != Some(container) || known.epoch != report.epoch {
+        // A runner holds no agent that waits for a container; whoever says so says nothing.
+        let nonsense = report.state == AgentState::Pending;
+        if nonsense || known.container != Some(container) || known.epoch != report.epoch {
             return;
         }
         let ended = matches!(report.state, AgentState::Stopped | AgentState::Failed);
         if ended && known.desired != Desired::Running {
-            self.unplace(&known, &report.reason);
+            self.unplace(&known, &bounded(&report.reason));
             return;
         }
         // What an operator asked for is not undone by a report that was on its way.
@@ -173,7 +185,7 @@ impl State {
         };
         seen.restarts = report.restarts;
         if !stopping {
-            seen.reason = report.reason.clone();
+            seen.reason = bounded(&report.reason);
         }
         if seen != *known {
             self.replace_agent(&known, seen);
@@ -202,10 +214,12 @@ impl State {
         }
     }
 
-    /// After a runner's restart: its agents ended with it and are started again under the same epoch.
+    /// After a runner's restart: its agents ended with it and are started again under the same epoch,
+    /// except those whose process had ended for good.
     pub(super) fn note_runner_restart(&mut self, id: ContainerId) {
         for known in self.agents_of(id).collect::<Vec<_>>() {
-            if known.desired == Desired::Running {
+            let over = matches!(known.state, AgentState::Stopped | AgentState::Failed);
+            if known.desired == Desired::Running && !over {
                 let mut again = (*known).clone();
                 again.state = AgentState::Assigned;
                 again.reason = "its runner restarted".into();
@@ -270,6 +284,15 @@ impl State {
     pub fn pending(&self) -> impl Iterator<Item = &Arc<Agent>> {
         self.index.pending.iter().filter_map(|id| self.agents.get(id))
     }
+}
+
+/// Whether a container's labels are what the agent asks for. Constraints that do not parse match nothing.
+fn meets_constraints(spec: &AgentSpec, container: &Container) -> bool {
+    spec.constraints.is_empty()
+        || spec
+            .constraints
+            .parse::<Selector>()
+            .is_ok_and(|selector| selector.matches(&container.labels))
 }
 
 impl Index {

@@ -32,11 +32,16 @@ impl State {
                 self.insert_join_token(join);
                 Ok(Outcome::Done)
             }
-            ClusterCommand::AllocateManager { token } => {
+            ClusterCommand::AllocateManager { token, incarnation } => {
                 self.use_join_token(*token, JoinRole::Manager)?;
                 let id = self.next_manager;
                 self.next_manager += 1;
+                self.allocated.insert(id, *incarnation);
                 Ok(Outcome::ManagerAllocated(id))
+            }
+            ClusterCommand::RetireManager(id) => {
+                self.allocated.remove(id);
+                Ok(Outcome::Done)
             }
             ClusterCommand::CreateToken(token) => {
                 room(self.tokens.len(), MAX_TOKENS, "API tokens")?;
@@ -155,6 +160,11 @@ impl State {
     /// All join tokens.
     pub fn join_tokens(&self) -> impl Iterator<Item = &Arc<JoinToken>> {
         self.join_tokens.values()
+    }
+
+    /// Whether a manager may join under this id with this data directory.
+    pub fn may_join(&self, id: ManagerId, incarnation: u64) -> bool {
+        self.allocated.get(&id) == Some(&incarnation)
     }
 
     /// The id the next manager gets.

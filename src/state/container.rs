@@ -1,20 +1,20 @@
-//! Containers: enrolment, sessions, liveness, what engines tell.
+//! Containers: enrolment, sessions, liveness.
 //!
 //! The one rule that everything here serves: an exclusive agent leaves its container only when the
 //! container is *fenced*, that is, proven unable to act. Silence alone never fences; a verdict by
-//! the liveness clock or an engine's report of death does.
+//! the liveness clock, the runner's own goodbye or an engine's report of death does.
 
-use std::{collections::BTreeSet, ops::Bound, sync::Arc};
+use std::{ops::Bound, sync::Arc};
 
 use super::{
     Decision, Placed, State,
-    quota::{MAX_CONTAINERS, room},
+    quota::{MAX_CONTAINERS, bounded, room},
 };
 use crate::{
     command::{Condition, ContainerCommand, Kind, Outcome, Rejection},
     model::{
-        Capabilities, Container, ContainerId, ContainerState, DisconnectPolicy, EngineId, EngineRef, Found,
-        FoundState, JoinRole, JoinTokenId, Labels, Name, Resources,
+        Capabilities, Container, ContainerId, ContainerState, DisconnectPolicy, JoinRole, JoinTokenId,
+        Labels, Name, Resources,
     },
 };
 
@@ -43,33 +43,22 @@ impl State {
                 Ok(Outcome::Enrolled(*id))
             }
             ContainerCommand::Connect { .. } => self.connect(command),
-            ContainerCommand::Judge {
-                id,
-                boot,
-                state,
-                fenced,
-                reason,
-            } => {
-                let container = self.known_container(*id)?;
-                if container.boot != *boot {
-                    return Err(Rejection::Busy(format!(
-                        "{id} has a later session than the one judged"
-                    )));
+            ContainerCommand::Judge { .. } => self.judge(command),
+            ContainerCommand::Leave { id, boot } => {
+                let known = self.known_container(*id)?;
+                if known.boot == 0 || known.boot != *boot {
+                    return Err(Rejection::Busy(format!("{id} has no runner of this start")));
                 }
-                self.set_container(&container, *state, *fenced, reason);
+                self.bury(&known, "its runner left");
                 Ok(Outcome::Done)
             }
-            ContainerCommand::Observe {
-                engine,
-                found,
-                complete,
-            } => self.observe(*engine, found, *complete),
+            ContainerCommand::Observe { engine, as_of, found } => self.observe(*engine, *as_of, found),
             ContainerCommand::Remove { id, condition } => self.remove_container(*id, condition),
         }
     }
 
     /// A runner without a certificate takes a record: a new one, the one its engine reported, or the
-    /// one of its name if that one is proven dead or was never alive.
+    /// one of its name, if that one is proven dead or was never alive.
     fn enroll(
         &mut self,
         fresh: ContainerId,
@@ -94,13 +83,12 @@ impl State {
             let reason = "enrolled; its session is not open yet";
             let mut container = self.blank_container(fresh, name.clone(), ContainerState::Registered, reason);
             container.engine_container = theirs.map(str::to_owned);
+            container.enrolled = true;
             self.insert_container(container);
             return Ok(Outcome::Enrolled(fresh));
         };
-        let other_place = known.engine_container.is_some() && known.engine_container.as_deref() != theirs;
         let free = match known.state {
-            ContainerState::Registered => true,
-            ContainerState::Candidate => !other_place,
+            ContainerState::Candidate | ContainerState::Registered => true,
             ContainerState::Ready | ContainerState::Suspect | ContainerState::Lost => known.fenced,
         };
         if !free {
@@ -109,16 +97,32 @@ impl State {
                 known.name
             )));
         }
-        self.use_join_token(token, JoinRole::Runner)?;
-        let mut taken = (*known).clone();
-        taken.state = ContainerState::Registered;
-        taken.reason = "enrolled; its session is not open yet".into();
-        if other_place {
-            taken.engine = None;
+        // Another runner may hold a certificate for the old id, and may yet come back with it.
+        let id = if known.enrolled { fresh } else { known.id };
+        if id != known.id && self.containers.contains_key(&id) {
+            return Err(Rejection::Exists {
+                kind: Kind::Container,
+                name: id.to_string(),
+            });
         }
-        taken.engine_container = theirs.map(str::to_owned).or(taken.engine_container);
-        self.replace_container(&known, taken);
-        Ok(Outcome::Enrolled(known.id))
+        self.use_join_token(token, JoinRole::Runner)?;
+        let mut taken = Container {
+            id,
+            enrolled: true,
+            ..vacant(
+                &known,
+                ContainerState::Registered,
+                "enrolled; its session is not open yet",
+            )
+        };
+        // A runner that does not say where it is must not live and die with a container it may not be in.
+        if taken.engine_container.as_deref() != theirs {
+            taken.engine = None;
+            taken.engine_container = theirs.map(str::to_owned);
+        }
+        self.drop_container(&known);
+        self.insert_container(taken);
+        Ok(Outcome::Enrolled(id))
     }
 
     fn connect(&mut self, command: &ContainerCommand) -> Decision {
@@ -135,19 +139,31 @@ impl State {
             return Ok(Outcome::Done);
         };
         let known = self.known_container(*id)?;
+        if *boot == 0 {
+            return Err(Rejection::Refused(
+                "a runner's start is never numbered zero".into(),
+            ));
+        }
         let restarted = known.boot != *boot;
         let mut open = (*known).clone();
         open.state = ContainerState::Ready;
         open.reason = "its session is open".into();
         open.fenced = false;
-        open.boot = *boot;
-        open.address = Some(address.clone());
-        if engine_container.is_some() && open.engine_container != *engine_container {
-            open.engine_container = engine_container.clone();
-            open.engine = None;
+        if restarted {
+            open.boot = *boot;
+            open.started = self.revision;
+        }
+        open.connected = self.revision;
+        open.enrolled = true;
+        open.address = Some(bounded(address));
+        if let Some(theirs) = engine_container {
+            self.claim(&mut open, theirs);
         }
         open.labels = merge_labels(&open.labels, labels);
-        open.capabilities = capabilities.clone();
+        open.capabilities = Capabilities {
+            platform: bounded(&capabilities.platform),
+            runner: bounded(&capabilities.runner),
+        };
         open.resources = *resources;
         self.replace_container(&known, open);
         if restarted {
@@ -156,8 +172,70 @@ impl State {
         Ok(Outcome::Done)
     }
 
+    /// A runner says which of an engine's containers it is in. Its word moves it away from another
+    /// one and onto a candidate; it takes nothing from a container that has a runner of its own.
+    fn claim(&mut self, open: &mut Container, theirs: &str) {
+        if open.engine_container.as_deref() == Some(theirs) {
+            return;
+        }
+        let holder = self.index.engine_containers.get(theirs);
+        let holder = holder.and_then(|id| self.containers.get(id)).cloned();
+        match holder {
+            Some(other) if other.state != ContainerState::Candidate => return,
+            Some(candidate) => {
+                self.drop_container(&candidate);
+                open.engine = candidate.engine.clone();
+                open.image = candidate.image.clone();
+                open.labels = merge_labels(&candidate.labels, &open.labels);
+            }
+            None => open.engine = None,
+        }
+        open.engine_container = Some(theirs.to_owned());
+    }
+
+    /// Takes a verdict of the liveness clock in, if it still is about the container as it is now and
+    /// comes from the leader that appended it.
+    fn judge(&mut self, command: &ContainerCommand) -> Decision {
+        let ContainerCommand::Judge {
+            id,
+            version,
+            term,
+            state,
+            fenced,
+            reason,
+        } = command
+        else {
+            return Ok(Outcome::Done);
+        };
+        use ContainerState::{Lost, Ready, Suspect};
+        let known = self.known_container(*id)?;
+        let busy = |why: String| Err(Rejection::Busy(why));
+        if *term != self.term {
+            return busy(format!("{id} was judged in term {term}, which is over"));
+        }
+        if known.version != *version {
+            return busy(format!("{id} has changed since it was judged"));
+        }
+        let follows = match (known.state, state, fenced) {
+            (Ready, Suspect, false) | (Ready | Suspect, Lost, _) | (Lost, Lost, true) => true,
+            (Suspect | Lost, Ready, false) => known.boot != 0,
+            _ => false,
+        };
+        if !follows {
+            return busy(format!("{id} can't go from {:?} to {state:?}", known.state));
+        }
+        self.set_container(&known, *state, *fenced, &bounded(reason));
+        Ok(Outcome::Done)
+    }
+
     /// Moves a container to a state; placements end as the state demands.
-    fn set_container(&mut self, known: &Arc<Container>, state: ContainerState, fenced: bool, reason: &str) {
+    pub(super) fn set_container(
+        &mut self,
+        known: &Arc<Container>,
+        state: ContainerState,
+        fenced: bool,
+        reason: &str,
+    ) {
         if known.state == state && known.fenced == fenced {
             return;
         }
@@ -176,136 +254,23 @@ impl State {
         }
     }
 
-    fn observe(&mut self, engine: EngineId, found: &[Found], complete: bool) -> Decision {
-        if !self.engines.contains_key(&engine) {
-            return Err(Rejection::NotFound {
-                kind: Kind::Engine,
-                name: engine.to_string(),
-            });
+    /// Proof of death: what was never trusted is forgotten, the rest is lost and fenced at once, and
+    /// no late heartbeat of the dead start counts any more.
+    pub(super) fn bury(&mut self, known: &Arc<Container>, reason: &str) {
+        if known.state == ContainerState::Candidate {
+            return self.drop_container(known);
         }
-        for one in found {
-            match self.index.engine_containers.get(&one.container).copied() {
-                Some(id) => self.observe_known(id, engine, one),
-                None if one.state == FoundState::Dead => {}
-                None => self.observe_new(engine, one)?,
-            }
-        }
-        if complete {
-            let told: BTreeSet<&str> = found.iter().map(|f| f.container.as_str()).collect();
-            let of_engine = |c: &&Arc<Container>| {
-                c.engine
-                    .as_ref()
-                    .is_some_and(|e| e.engine == engine && !told.contains(e.container.as_str()))
-            };
-            let missing: Vec<_> = self.containers.values().filter(of_engine).cloned().collect();
-            for container in missing {
-                self.bury(&container, "its engine no longer has it");
-            }
-        }
-        Ok(Outcome::Done)
-    }
-
-    fn observe_known(&mut self, id: ContainerId, engine: EngineId, one: &Found) {
-        let Some(known) = self.containers.get(&id).cloned() else {
+        self.set_container(known, ContainerState::Lost, true, reason);
+        let Some(dead) = self.containers.get(&known.id).filter(|c| c.boot != 0).cloned() else {
             return;
         };
-        let place = Some(EngineRef {
-            engine,
-            container: one.container.clone(),
-        });
-        let mut met = (*known).clone();
-        met.engine = place;
-        met.image = Some(one.image.clone());
-        met.labels = merge_labels(&one.labels, &known.labels);
-        let known = if met == *known {
-            known
-        } else {
-            self.replace_container(&known, met)
+        let silent = Container {
+            boot: 0,
+            started: 0,
+            connected: 0,
+            ..(*dead).clone()
         };
-        match one.state {
-            FoundState::Dead => self.bury(&known, &format!("its engine reports it {}", one.detail)),
-            FoundState::Paused if known.state == ContainerState::Ready => {
-                self.set_container(
-                    &known,
-                    ContainerState::Suspect,
-                    false,
-                    "its engine reports it paused",
-                );
-            }
-            FoundState::Paused | FoundState::Running => {}
-        }
-    }
-
-    fn observe_new(&mut self, engine: EngineId, one: &Found) -> Result<(), Rejection> {
-        room(self.containers.len(), MAX_CONTAINERS, "containers")?;
-        let named = self
-            .index
-            .container_names
-            .get(&one.name)
-            .and_then(|id| self.containers.get(id))
-            .cloned();
-        // Recreated under its old name: the record goes on, if the old container is proven dead.
-        if let Some(old) = named
-            .as_ref()
-            .filter(|c| c.fenced || c.state == ContainerState::Registered)
-        {
-            let mut again = (**old).clone();
-            again.state = ContainerState::Candidate;
-            again.fenced = false;
-            again.reason = "found on its engine again; its runner has not joined yet".into();
-            again.engine = Some(EngineRef {
-                engine,
-                container: one.container.clone(),
-            });
-            again.engine_container = Some(one.container.clone());
-            again.image = Some(one.image.clone());
-            self.replace_container(old, again);
-            return Ok(());
-        }
-        let name = if named.is_some() {
-            distinct(&one.name, &one.container)
-        } else {
-            one.name.clone()
-        };
-        if self.containers.contains_key(&one.id) || self.index.container_names.contains_key(&name) {
-            // Both can only meet by chance; the next resync brings another id.
-            return Ok(());
-        }
-        let reason = "found on an engine; its runner has not joined yet";
-        let mut container = self.blank_container(one.id, name, ContainerState::Candidate, reason);
-        container.engine = Some(EngineRef {
-            engine,
-            container: one.container.clone(),
-        });
-        container.engine_container = Some(one.container.clone());
-        container.image = Some(one.image.clone());
-        container.labels = one.labels.clone();
-        self.insert_container(container);
-        Ok(())
-    }
-
-    /// Proof of death: what was never trusted is forgotten, the rest is lost and fenced at once.
-    fn bury(&mut self, known: &Arc<Container>, reason: &str) {
-        if known.state == ContainerState::Candidate {
-            self.drop_container(known);
-        } else {
-            self.set_container(known, ContainerState::Lost, true, reason);
-        }
-    }
-
-    /// After an engine was removed: its candidates go, its containers no longer belong to it.
-    pub(super) fn forget_candidates(&mut self, engine: EngineId) {
-        let of_engine = |c: &&Arc<Container>| c.engine.as_ref().is_some_and(|e| e.engine == engine);
-        let members: Vec<_> = self.containers.values().filter(of_engine).cloned().collect();
-        for known in members {
-            if known.state == ContainerState::Candidate {
-                self.drop_container(&known);
-            } else {
-                let mut left = (*known).clone();
-                left.engine = None;
-                self.replace_container(&known, left);
-            }
-        }
+        self.replace_container(&dead, silent);
     }
 
     fn remove_container(&mut self, id: ContainerId, condition: &Condition) -> Decision {
@@ -322,7 +287,13 @@ impl State {
         Ok(Outcome::Done)
     }
 
-    fn blank_container(&self, id: ContainerId, name: Name, state: ContainerState, reason: &str) -> Container {
+    pub(super) fn blank_container(
+        &self,
+        id: ContainerId,
+        name: Name,
+        state: ContainerState,
+        reason: &str,
+    ) -> Container {
         Container {
             id,
             name,
@@ -336,7 +307,10 @@ impl State {
             labels: Labels::default(),
             capabilities: Capabilities::default(),
             resources: Resources::default(),
+            enrolled: false,
             boot: 0,
+            started: 0,
+            connected: 0,
             version: self.revision,
             registered_at: self.now,
         }
@@ -352,7 +326,7 @@ impl State {
             })
     }
 
-    fn insert_container(&mut self, mut container: Container) -> Arc<Container> {
+    pub(super) fn insert_container(&mut self, mut container: Container) -> Arc<Container> {
         container.version = self.revision;
         self.index
             .container_names
@@ -365,12 +339,12 @@ impl State {
         container
     }
 
-    fn replace_container(&mut self, old: &Arc<Container>, new: Container) -> Arc<Container> {
+    pub(super) fn replace_container(&mut self, old: &Arc<Container>, new: Container) -> Arc<Container> {
         self.unindex_container(old);
         self.insert_container(new)
     }
 
-    fn drop_container(&mut self, old: &Arc<Container>) {
+    pub(super) fn drop_container(&mut self, old: &Arc<Container>) {
         self.unindex_container(old);
         self.containers.remove(&old.id);
     }
@@ -410,8 +384,21 @@ impl State {
     }
 }
 
+/// The record without a runner, in a state that waits for one.
+pub(super) fn vacant(known: &Container, state: ContainerState, reason: &str) -> Container {
+    Container {
+        state,
+        reason: reason.to_owned(),
+        fenced: false,
+        boot: 0,
+        started: 0,
+        connected: 0,
+        ..known.clone()
+    }
+}
+
 /// `first`, with what `second` says winning.
-fn merge_labels(first: &Labels, second: &Labels) -> Labels {
+pub(super) fn merge_labels(first: &Labels, second: &Labels) -> Labels {
     let own = |labels: &Labels| {
         labels
             .iter()
@@ -420,13 +407,4 @@ fn merge_labels(first: &Labels, second: &Labels) -> Labels {
     };
     let merged: std::collections::BTreeMap<_, _> = own(first).into_iter().chain(own(second)).collect();
     Labels::lenient(merged)
-}
-
-/// A name that another container has, told apart by the engine's id of this one.
-fn distinct(name: &Name, theirs: &str) -> Name {
-    let tail: String = theirs.chars().filter(char::is_ascii_hexdigit).take(8).collect();
-    let head: String = name.chars().take(50).collect();
-    format!("{head}-{}", tail.to_ascii_lowercase())
-        .parse()
-        .unwrap_or_else(|_| name.clone())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Decision, State,
-    quota::{MAX_ENGINES, room},
+    quota::{MAX_ENGINES, bounded, room},
 };
 use crate::{
     command::{EngineCommand, Kind, Outcome, Rejection},
@@ -51,9 +51,12 @@ impl State {
             }
             EngineCommand::SetState { id, state, reason } => {
                 let engine = self.known_engine(*id)?;
+                if engine.state == *state && engine.reason == *reason {
+                    return Ok(Outcome::Done);
+                }
                 let changed = Engine {
                     state: *state,
-                    reason: reason.clone(),
+                    reason: bounded(reason),
                     version: self.revision,
                     ..(*engine).clone()
                 };

@@ -1,7 +1,7 @@
 //! What must hold of every state, after any commands in any order.
 
 use super::State;
-use crate::model::{AgentState, Desired};
+use crate::model::{AgentState, Container, ContainerState, Desired};
 
 /// An invariant that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,9 +46,9 @@ impl State {
                 format!("agent {name} has an epoch after its version")
             })?;
             if let Some(id) = agent.container {
-                let fenced = self.containers.get(&id).map(|c| c.fenced);
-                holds(fenced == Some(false), &|| {
-                    format!("agent {name} is placed in {id}, which is fenced or absent")
+                let hosts = self.containers.get(&id).is_some_and(|c| c.boot != 0 && !c.fenced);
+                holds(hosts, &|| {
+                    format!("agent {name} is placed in {id}, which is absent, fenced or without a runner")
                 })?;
                 holds(agent.epoch > 0, &|| {
                     format!("agent {name} is placed without an epoch")
@@ -69,14 +69,45 @@ impl State {
                 })?;
             }
         }
-        for container in self.containers.values() {
-            let known = container
-                .engine
-                .as_ref()
-                .is_none_or(|e| self.engines.contains_key(&e.engine));
-            holds(known, &|| {
-                format!("container {} is on an unknown engine", container.name)
-            })?;
+        self.containers.values().try_for_each(|c| self.check_container(c))
+    }
+
+    fn check_container(&self, container: &Container) -> Result<(), Violation> {
+        let name = &container.name;
+        let violated = |what: String| {
+            Err(Violation {
+                revision: self.revision,
+                what,
+            })
+        };
+        if let Some(place) = &container.engine {
+            if !self.engines.contains_key(&place.engine) {
+                return violated(format!("container {name} is on an unknown engine"));
+            }
+            if container.engine_container.as_ref() != Some(&place.container) {
+                return violated(format!("container {name} has two ids on its engine"));
+            }
+        }
+        if container.fenced && container.state != ContainerState::Lost {
+            return violated(format!("container {name} is fenced and {:?}", container.state));
+        }
+        let newcomer = matches!(
+            container.state,
+            ContainerState::Candidate | ContainerState::Registered
+        );
+        if newcomer && container.boot != 0 {
+            return violated(format!("container {name} has a runner that never connected"));
+        }
+        let (started, connected) = (container.started, container.connected);
+        let ordered = started <= connected && connected <= container.version;
+        let silent = container.boot == 0;
+        if silent != (started == 0) || silent != (connected == 0) || !ordered {
+            return violated(format!(
+                "container {name} does not know when its runner connected"
+            ));
+        }
+        if container.state == ContainerState::Candidate && container.enrolled {
+            return violated(format!("{name} has a certificate and is called a candidate"));
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ mod config;
 mod container;
 mod engine;
 mod invariants;
+mod observe;
 mod quota;
 
 use std::sync::Arc;
@@ -43,9 +44,11 @@ type Decision = Result<Outcome, Rejection>;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct State {
     revision: Revision,
+    term: u64,
     now: Millis,
     cluster_id: String,
     next_manager: ManagerId,
+    allocated: OrdMap<ManagerId, u64>,
     configs: OrdMap<Name, Arc<Config>>,
     config_bytes: u64,
     containers: OrdMap<ContainerId, Arc<Container>>,
@@ -79,9 +82,9 @@ pub struct Placed {
 }
 
 impl State {
-    /// Applies the entry at `revision`.
-    pub fn apply(&mut self, revision: Revision, proposal: &Proposal) -> Reply {
-        self.revision = revision;
+    /// Applies the entry at `revision`, which a leader of `term` appended.
+    pub fn apply(&mut self, revision: Revision, term: u64, proposal: &Proposal) -> Reply {
+        self.advance(revision, term);
         self.now = self.now.max(proposal.at);
         let Some(key) = &proposal.key else {
             return Reply {
@@ -114,8 +117,9 @@ impl State {
     }
 
     /// Notes an entry that carries no command: a leader's first, or a membership change.
-    pub fn advance(&mut self, revision: Revision) {
+    pub fn advance(&mut self, revision: Revision, term: u64) {
         self.revision = revision;
+        self.term = term;
     }
 
     fn decide(&mut self, command: &Command) -> Decision {
@@ -131,6 +135,19 @@ impl State {
     /// The revision of the last entry.
     pub fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// The term of the last entry.
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// Whether nothing that placements depend on differs between two states. Compares by identity:
+    /// `false` may be wrong, `true` never is.
+    pub fn same_placing(&self, other: &Self) -> bool {
+        self.containers.ptr_eq(&other.containers)
+            && self.index.pending.ptr_eq(&other.index.pending)
+            && self.index.placed.ptr_eq(&other.index.placed)
     }
 
     /// Log time: the latest clock any proposer has shown.

@@ -24,6 +24,14 @@ pub(super) fn room(count: usize, limit: usize, what: &str) -> Result<(), Rejecti
     )))
 }
 
+/// Texts that runners and engines choose are kept up to this many characters.
+const MAX_TEXT: usize = 512;
+
+/// A text that others chose, shortened so that it can't fill the state.
+pub(super) fn bounded(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
+}
+
 impl State {
     /// The bytes of all configs after one changes from `old` to `new` bytes.
     pub(super) fn config_bytes_after(&self, old: u64, new: u64) -> Result<u64, Rejection> {

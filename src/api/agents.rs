@@ -1,0 +1,196 @@
+//! `/api/v1/agents`: deploy, read, start, stop, delete.
+
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
+};
+use serde_json::Value;
+
+use super::{
+    App,
+    names::fresh_id,
+    params::{LABELLED_LIST, Paging, READ},
+    precondition,
+    problem::{Code, Problem},
+    routes::Routes,
+    types::{AgentView, Changed, Created, List},
+};
+use crate::{
+    command::{AgentCommand, Command, Outcome},
+    model::{Agent, AgentId, AgentSpec, Desired, Name, Revision, Selector},
+    security::Action,
+    state,
+};
+
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes
+        .get("/api/v1/agents", list)
+        .post("/api/v1/agents", deploy)
+        .get("/api/v1/agents/{name}", get)
+        .delete("/api/v1/agents/{name}", delete)
+        .post("/api/v1/agents/{name}/start", start)
+        .post("/api/v1/agents/{name}/stop", stop)
+}
+
+fn shown(state: &state::State, agent: &Agent) -> AgentView {
+    let container = agent.container.and_then(|id| state.container(id));
+    AgentView::new(agent, container.map(|container| container.name.clone()))
+}
+
+/// Lists agents by name.
+#[utoipa::path(get, path = "/api/v1/agents", tag = "agents",
+    params(
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default), `stale` or `cached`"),
+        ("min_revision" = Option<u64>, Query, description = "wait until this revision is applied"),
+        ("limit" = Option<usize>, Query, description = "1 to 1000, 100 by default"),
+        ("continue" = Option<String>, Query, description = "from the page before"),
+        ("selector" = Option<String>, Query, description = "labels, such as `tier=web,!canary`"),
+    ),
+    responses((status = 200, body = List<AgentView>)))]
+pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let call = app.admit(request, Action::Read).await?;
+    let params = call.params(LABELLED_LIST)?;
+    let paging = Paging::of(&params)?;
+    let after = paging.after::<Name>()?;
+    let view = app.view(&params).await?;
+    Ok(view.list(
+        &paging,
+        view.state.agents(after.as_ref()),
+        |agent| Some(&agent.spec.labels),
+        |agent| agent.spec.name.to_string(),
+        |agent| shown(&view.state, agent),
+    ))
+}
+
+/// Deploys an agent. It is placed as soon as a container has room for it.
+#[utoipa::path(post, path = "/api/v1/agents", tag = "agents",
+    params(("Idempotency-Key" = Option<String>, Header, description = "a repeat has one effect and one answer")),
+    request_body(content = Object, description = "The spec: `name` and `command`, and what else it needs"),
+    responses(
+        (status = 201, body = Created),
+        (status = 409, description = "The name is taken"),
+        (status = 422, description = "The spec can't be run"),
+    ))]
+pub(super) async fn deploy(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let mut call = app.admit(request, Action::Write).await?;
+    call.params(&[])?;
+    precondition::none(call.headers())?;
+    let (spec, body) = call.json::<AgentSpec>().await?;
+    spec.check()?;
+    spec.constraints
+        .parse::<Selector>()
+        .map_err(|error| Problem::new(Code::InvalidSpec, format!("`constraints`: {error}")))?;
+    let key = call.key(&body)?;
+    let name = spec.name.clone();
+    let id = AgentId(fresh_id());
+    let command = Command::Agent(AgentCommand::Deploy { id, spec });
+    let accepted = app.write(key, command, |_| None).await?;
+    // A repeat gets the first request's id, not the one just made.
+    let Outcome::AgentDeployed(id) = accepted.outcome else {
+        return Err(accepted.unexpected());
+    };
+    let (id, version) = (id.to_string(), accepted.revision);
+    Ok(accepted.object(StatusCode::CREATED, &Created { id, name, version }))
+}
+
+/// Reads an agent by name or id.
+#[utoipa::path(get, path = "/api/v1/agents/{name}", tag = "agents",
+    params(
+        ("name" = String, Path, description = "name or id"),
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default), `stale` or `cached`"),
+        ("min_revision" = Option<u64>, Query, description = "wait until this revision is applied"),
+    ),
+    responses((status = 200, body = AgentView), (status = 404, description = "There is no such agent")))]
+pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let mut call = app.admit(request, Action::Read).await?;
+    let name: Name = call.path().await?;
+    let view = app.view(&call.params(READ)?).await?;
+    match view.state.find_agent(&name) {
+        Some(agent) => Ok(view.object(agent.version, &shown(&view.state, agent))),
+        None => Err(Problem::new(
+            Code::NotFound,
+            format!("there is no agent `{name}`"),
+        )),
+    }
+}
+
+/// Starts a stopped or failed agent.
+#[utoipa::path(post, path = "/api/v1/agents/{name}/start", tag = "agents",
+    params(
+        ("name" = String, Path, description = "name or id"),
+        ("If-Match" = Option<String>, Header, description = "`*`, or ETags: the version expected"),
+        ("Idempotency-Key" = Option<String>, Header, description = "a repeat has one effect and one answer"),
+    ),
+    responses(
+        (status = 202, body = Changed, description = "It will be placed and started"),
+        (status = 404, description = "There is no such agent"),
+        (status = 409, description = "It is still stopping, or being deleted"),
+        (status = 412, description = "Not at the expected version; `current` has it"),
+    ))]
+pub(super) async fn start(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    set_desired(app, request, Desired::Running).await
+}
+
+/// Stops an agent; it stays known.
+#[utoipa::path(post, path = "/api/v1/agents/{name}/stop", tag = "agents",
+    params(
+        ("name" = String, Path, description = "name or id"),
+        ("If-Match" = Option<String>, Header, description = "`*`, or ETags: the version expected"),
+        ("Idempotency-Key" = Option<String>, Header, description = "a repeat has one effect and one answer"),
+    ),
+    responses(
+        (status = 202, body = Changed, description = "It will be stopped"),
+        (status = 404, description = "There is no such agent"),
+        (status = 409, description = "It is being deleted"),
+        (status = 412, description = "Not at the expected version; `current` has it"),
+    ))]
+pub(super) async fn stop(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    set_desired(app, request, Desired::Stopped).await
+}
+
+/// Deletes an agent: it is stopped, and forgotten once that is done.
+#[utoipa::path(delete, path = "/api/v1/agents/{name}", tag = "agents",
+    params(
+        ("name" = String, Path, description = "name or id"),
+        ("If-Match" = Option<String>, Header, description = "`*`, or ETags: the version expected"),
+        ("Idempotency-Key" = Option<String>, Header, description = "a repeat has one effect and one answer"),
+    ),
+    responses(
+        (status = 202, body = Changed, description = "It will be stopped and forgotten"),
+        (status = 404, description = "There is no such agent"),
+        (status = 412, description = "Not at the expected version; `current` has it"),
+    ))]
+pub(super) async fn delete(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    set_desired(app, request, Desired::Removed).await
+}
+
+async fn set_desired(app: App, request: Request, desired: Desired) -> Result<Response, Problem> {
+    let mut call = app.admit(request, Action::Write).await?;
+    let name: Name = call.path().await?;
+    call.params(&[])?;
+    let condition = precondition::for_change(call.headers())?;
+    let body = call.bytes(0).await?;
+    let key = call.key(&body)?;
+    let find = |state: &state::State| state.find_agent(&name).map(|agent| agent.id);
+    let id = app
+        .resolve("agent", &name, key.is_some(), AgentId(0), find)
+        .await?;
+    let command = Command::Agent(AgentCommand::SetDesired {
+        id,
+        desired,
+        condition,
+    });
+    let accepted = app
+        .write(key, command, |state| current(state, id))
+        .await
+        .map_err(|problem| problem.naming("agent", &name))?;
+    let revision = accepted.revision;
+    Ok(accepted.json(StatusCode::ACCEPTED, &Changed { revision }))
+}
+
+fn current(state: &state::State, id: AgentId) -> Option<(Revision, Value)> {
+    let agent = state.agent(id)?;
+    let json = serde_json::to_value(shown(state, agent)).ok()?;
+    Some((agent.version, json))
+}

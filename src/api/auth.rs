@@ -1,0 +1,236 @@
+//! Who calls: API tokens against the replicated state, and what a role may do.
+//!
+//! A known token costs one look into the local state. One that is unknown here may have been made
+//! on another manager a moment ago, so before it is refused a linearizable read confirms that it
+//! does not exist. All who wait for such a confirmation share one read, and reads start at least
+//! [`CONFIRM_EVERY`] apart: a flood of bad tokens costs the leader ten reads a second, no more.
+//! A token revoked elsewhere is accepted until the revocation has been applied here.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::http::{HeaderMap, header};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    App,
+    problem::{Code, Problem},
+};
+use crate::{
+    consensus::{Consensus, ReadError},
+    model::{Millis, Token, TokenId},
+    security::{Action, ApiToken},
+    state::State,
+};
+
+/// The least time between two confirming reads.
+const CONFIRM_EVERY: Duration = Duration::from_millis(100);
+
+/// How many requests with unknown tokens may wait for a confirmation.
+const MAX_WAITING: usize = 256;
+
+/// Who calls.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// The token that was shown.
+    pub token: TokenId,
+}
+
+/// A linearizable read that all who need one at about the same time share.
+#[derive(Debug)]
+pub struct Confirm {
+    last: Mutex<Option<(Instant, Result<(), ReadError>)>>,
+    waiting: Semaphore,
+}
+
+impl Default for Confirm {
+    fn default() -> Self {
+        Self {
+            last: Mutex::new(None),
+            waiting: Semaphore::new(MAX_WAITING),
+        }
+    }
+}
+
+impl Confirm {
+    /// Returns once the local state holds everything acknowledged before this call.
+    ///
+    /// # Errors
+    /// As [`Consensus::read`]; `Overloaded` when too many wait already.
+    pub async fn up_to_date(&self, consensus: &Consensus) -> Result<(), ReadError> {
+        let arrived = Instant::now();
+        let _place = self.waiting.try_acquire().map_err(|_| ReadError::Overloaded)?;
+        let mut last = self.last.lock().await;
+        if let Some((started, result)) = &*last {
+            if *started >= arrived {
+                return result.clone();
+            }
+            sleep_until(*started + CONFIRM_EVERY).await;
+        }
+        let started = Instant::now();
+        let result = consensus.read().await.map(|_| ());
+        *last = Some((started, result.clone()));
+        result
+    }
+}
+
+fn refused(detail: &str) -> Problem {
+    Problem::new(Code::Unauthenticated, detail)
+}
+
+fn bearer(headers: &HeaderMap) -> Result<ApiToken, Problem> {
+    let missing = || refused("send `Authorization: Bearer <token>` with an API token (`qat_…`)");
+    let given = headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
+    let (scheme, token) = given
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .ok_or_else(missing)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(missing());
+    }
+    token.parse().map_err(|error| refused(&format!("{error}")))
+}
+
+/// This machine's clock.
+pub fn clock() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Whether a token is past its end, by log time or by this machine's clock.
+fn expired(token: &Token, state: &State) -> bool {
+    token
+        .expires_at
+        .is_some_and(|end| end <= state.now() || end <= clock())
+}
+
+fn check(state: &State, shown: &ApiToken, action: Action) -> Option<Result<Caller, Problem>> {
+    let known = state.token(TokenId(shown.id()))?;
+    Some(if !shown.verify(&known.hash) {
+        Err(refused("the token is not valid: check that it was copied whole"))
+    } else if expired(known, state) {
+        let detail = format!(
+            "token `{}` has expired: ask an administrator for a new one",
+            known.name
+        );
+        Err(Problem::new(Code::TokenExpired, detail))
+    } else if !known.role.allows(action) {
+        let detail = format!(
+            "token `{}` has the role {:?}, which does not allow this: use a token with a wider role",
+            known.name, known.role
+        );
+        Err(Problem::new(Code::Forbidden, detail))
+    } else {
+        Ok(Caller { token: known.id })
+    })
+}
+
+impl App {
+    /// Tells who calls, and that they may.
+    ///
+    /// # Errors
+    /// 401 or 403; 503 when the token is unknown here and no quorum can say whether it exists.
+    pub async fn authorize(&self, headers: &HeaderMap, action: Action) -> Result<Caller, Problem> {
+        let shown = bearer(headers)?;
+        if let Some(verdict) = check(&self.consensus().state(), &shown, action) {
+            return verdict;
+        }
+        self.confirm().up_to_date(self.consensus()).await?;
+        check(&self.consensus().state(), &shown, action)
+            .unwrap_or_else(|| Err(refused("the token is unknown or was revoked")))
+    }
+
+    /// Whether a caller that was let in may still stay, for streams that last.
+    pub fn still_welcome(&self, caller: Caller, state: &State) -> bool {
+        state
+            .token(caller.token)
+            .is_some_and(|token| !expired(token, state))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn only_bearer_tokens_are_read() {
+        let token = ApiToken::generate().unwrap();
+        assert_eq!(
+            bearer(&with(&format!("Bearer {token}"))).unwrap().id(),
+            token.id()
+        );
+        assert_eq!(
+            bearer(&with(&format!("bearer {token}"))).unwrap().id(),
+            token.id()
+        );
+        let cut = token.to_string();
+        for bad in [
+            "".to_owned(),
+            "Bearer".to_owned(),
+            format!("Basic {token}"),
+            format!("{token}"),
+            format!("Bearer {}", &cut[..cut.len() - 1]),
+        ] {
+            let error = bearer(&with(&bad)).unwrap_err();
+            assert_eq!(error.code(), Code::Unauthenticated, "{bad}");
+        }
+        assert!(bearer(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn secrets_expiry_and_roles_are_checked_in_this_order() {
+        let shown = ApiToken::generate().unwrap();
+        let state_with = |role, expires_at| {
+            use crate::command::{ClusterCommand, Command, Proposal};
+            let token = Token {
+                id: TokenId(shown.id()),
+                name: "x".parse().unwrap(),
+                role,
+                hash: shown.hash(),
+                expires_at,
+                version: 0,
+            };
+            let mut state = State::default();
+            let command = Command::Cluster(ClusterCommand::CreateToken(token));
+            let proposal = Proposal {
+                at: Millis(1000),
+                key: None,
+                command,
+            };
+            assert!(state.apply(1, &proposal).result.is_ok());
+            state
+        };
+        let verdict = |state: &State, shown: &ApiToken, action| {
+            check(state, shown, action).map(|v| v.map(|_| ()).map_err(|p| p.code()))
+        };
+        let state = state_with(Role::Viewer, None);
+        assert_eq!(verdict(&state, &shown, Action::Read), Some(Ok(())));
+        assert_eq!(verdict(&state, &shown, Action::Write), Some(Err(Code::Forbidden)));
+        assert_eq!(
+            verdict(&state, &ApiToken::generate().unwrap(), Action::Read),
+            None
+        );
+        let forged: ApiToken = {
+            let (own, other) = (shown.to_string(), ApiToken::generate().unwrap().to_string());
+            format!("{}{}", &own[..18], &other[18..]).parse().unwrap()
+        };
+        assert_eq!(
+            verdict(&state, &forged, Action::Read),
+            Some(Err(Code::Unauthenticated))
+        );
+        let state = state_with(Role::Admin, Some(Millis(1000)));
+        assert_eq!(
+            verdict(&state, &shown, Action::Read),
+            Some(Err(Code::TokenExpired))
+        );
+    }
+}

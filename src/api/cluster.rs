@@ -1,0 +1,220 @@
+//! `/api/v1/cluster`: status, health, managers, leadership.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
+};
+
+use super::{
+    App, call, precondition,
+    problem::Problem,
+    routes::Routes,
+    types::{Changed, Check, ClusterStatus, Health, List, ManagerView, TransferRequest},
+};
+use crate::{
+    consensus::{ManagerStatus, Status},
+    model::{ContainerState, EngineState, ManagerId},
+    security::Action,
+    state,
+};
+
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes
+        .get("/api/v1/cluster/status", status)
+        .get("/api/v1/cluster/health", health)
+        .get("/api/v1/cluster/managers", managers)
+        .delete("/api/v1/cluster/managers/{id}", remove_manager)
+        .post("/api/v1/cluster/transfer", transfer)
+}
+
+fn shown(status: &ManagerStatus) -> ManagerView {
+    ManagerView {
+        id: status.id,
+        api: status.info.api.clone(),
+        peer: status.info.peer.clone(),
+        session: status.info.session.clone(),
+        voter: status.voter,
+        healthy: status.healthy,
+        applied: status.applied,
+    }
+}
+
+/// The cluster as the answering manager sees it. Needs no quorum, and may be old.
+#[utoipa::path(get, path = "/api/v1/cluster/status", tag = "cluster",
+    responses((status = 200, body = ClusterStatus)))]
+pub(super) async fn status(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let call = app.admit(request, Action::Read).await?;
+    call.params(&["consistency"])?;
+    let state = app.consensus().state();
+    let status = app.consensus().status();
+    let answer = ClusterStatus {
+        cluster_id: state.cluster_id().map(str::to_owned),
+        answered_by: status.id,
+        leader: status.leader,
+        term: status.term,
+        revision: state.revision(),
+        managers: status.managers.values().map(shown).collect(),
+    };
+    Ok(call::json(StatusCode::OK, state.revision(), &answer))
+}
+
+/// Whether all is well, check by check. Always 200: `healthy` has the verdict.
+#[utoipa::path(get, path = "/api/v1/cluster/health", tag = "cluster",
+    responses((status = 200, body = Health)))]
+pub(super) async fn health(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let call = app.admit(request, Action::Read).await?;
+    call.params(&[])?;
+    let quorum = app.confirm().up_to_date(app.consensus()).await;
+    let state = app.consensus().state();
+    let status = app.consensus().status();
+    let mut checks = vec![
+        check(
+            "quorum",
+            quorum.is_ok(),
+            quorum.map_or_else(|e| e.to_string(), |()| "a quorum confirms the leader".into()),
+        ),
+        check(
+            "bootstrap",
+            state.cluster_id().is_some(),
+            state.cluster_id().map_or_else(
+                || "the cluster has no identity yet: the leader makes it once there is one".into(),
+                |id| format!("cluster {id}"),
+            ),
+        ),
+        managers_check(&status),
+    ];
+    checks.extend(engines_check(&state));
+    checks.push(containers_check(&state));
+    let healthy = checks.iter().all(|check| check.healthy);
+    Ok(call::json(
+        StatusCode::OK,
+        state.revision(),
+        &Health { healthy, checks },
+    ))
+}
+
+fn check(name: &str, healthy: bool, detail: String) -> Check {
+    Check {
+        name: name.to_owned(),
+        healthy,
+        detail,
+    }
+}
+
+fn managers_check(status: &Status) -> Check {
+    let leads = status.leader == Some(status.id);
+    let silent: Vec<_> = status.managers.values().filter(|m| !m.healthy).collect();
+    if leads && !silent.is_empty() {
+        let ids: Vec<_> = silent.iter().map(|m| m.id.to_string()).collect();
+        let detail = format!(
+            "the leader does not hear from manager {}: look at its log",
+            ids.join(", ")
+        );
+        return check("managers", false, detail);
+    }
+    let scope = if leads {
+        ""
+    } else {
+        " (only the leader sees all of them: ask it)"
+    };
+    check(
+        "managers",
+        status.leader.is_some(),
+        match status.leader {
+            Some(leader) => format!("{} managers, {leader} leads{scope}", status.managers.len()),
+            None => "no leader is known: a quorum of managers has to run and reach each other".into(),
+        },
+    )
+}
+
+fn engines_check(state: &state::State) -> Option<Check> {
+    let total = state.engines().count();
+    if total == 0 {
+        return None;
+    }
+    let away: Vec<_> = state
+        .engines()
+        .filter(|engine| engine.state == EngineState::Unreachable)
+        .map(|engine| format!("{} ({})", engine.name, engine.reason))
+        .collect();
+    let detail = if away.is_empty() {
+        format!("{total} engines, none unreachable")
+    } else {
+        format!("unreachable: {}", away.join(", "))
+    };
+    Some(check("engines", away.is_empty(), detail))
+}
+
+fn containers_check(state: &state::State) -> Check {
+    let mut counts: BTreeMap<ContainerState, usize> = BTreeMap::new();
+    for container in state.containers(None) {
+        *counts.entry(container.state).or_default() += 1;
+    }
+    let of = |wanted| counts.get(&wanted).copied().unwrap_or_default();
+    let (suspect, lost) = (of(ContainerState::Suspect), of(ContainerState::Lost));
+    let detail = format!(
+        "{} ready, {suspect} suspect, {lost} lost",
+        of(ContainerState::Ready)
+    );
+    check("containers", suspect + lost == 0, detail)
+}
+
+/// Lists the managers as the answering one sees them. Needs no quorum, and may be old.
+#[utoipa::path(get, path = "/api/v1/cluster/managers", tag = "cluster",
+    responses((status = 200, body = List<ManagerView>)))]
+pub(super) async fn managers(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let call = app.admit(request, Action::Read).await?;
+    call.params(&["consistency"])?;
+    let revision = app.consensus().state().revision();
+    let status = app.consensus().status();
+    let list = List {
+        items: status.managers.values().map(shown).collect(),
+        next: None,
+        revision,
+    };
+    Ok(call::json(StatusCode::OK, revision, &list))
+}
+
+/// Removes a manager for ever; its id is never given out again. Refused when it would cost the quorum.
+#[utoipa::path(delete, path = "/api/v1/cluster/managers/{id}", tag = "cluster",
+    params(("id" = u64, Path)),
+    responses(
+        (status = 200, body = Changed),
+        (status = 404, description = "There is no such manager"),
+        (status = 409, description = "It would cost the quorum, or another change is under way"),
+        (status = 504, description = "The outcome is unknown"),
+    ))]
+pub(super) async fn remove_manager(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let mut call = app.admit(request, Action::Admin).await?;
+    let id: ManagerId = call.path().await?;
+    call.params(&[])?;
+    precondition::none(call.headers())?;
+    app.consensus().remove_manager(id).await?;
+    Ok(changed(&app))
+}
+
+/// Hands leadership to another manager.
+#[utoipa::path(post, path = "/api/v1/cluster/transfer", tag = "cluster",
+    request_body = TransferRequest,
+    responses(
+        (status = 200, body = Changed),
+        (status = 404, description = "There is no such manager"),
+        (status = 504, description = "The outcome is unknown"),
+    ))]
+pub(super) async fn transfer(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let mut call = app.admit(request, Action::Admin).await?;
+    call.params(&[])?;
+    precondition::none(call.headers())?;
+    let (wanted, _) = call.json::<TransferRequest>().await?;
+    app.consensus().transfer_leadership(wanted.to).await?;
+    Ok(changed(&app))
+}
+
+/// Changes of the managers are not commands, so the local revision is all there is to tell.
+fn changed(app: &App) -> Response {
+    let revision = app.consensus().state().revision();
+    call::json(StatusCode::OK, revision, &Changed { revision })
+}

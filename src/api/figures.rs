@@ -1,0 +1,51 @@
+//! Figures of requests, with their handles looked up once and not for each request.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use metrics::{Counter, Histogram, counter, histogram};
+
+use crate::telemetry::{HTTP_REQUESTS, HTTP_SECONDS};
+
+#[derive(Debug)]
+struct Kind {
+    classes: [Counter; 5],
+    seconds: Histogram,
+}
+
+impl Kind {
+    fn new(kind: &'static str) -> Self {
+        let class = |status: &'static str| counter!(HTTP_REQUESTS, "kind" => kind, "status" => status);
+        Self {
+            classes: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(class),
+            seconds: histogram!(HTTP_SECONDS, "kind" => kind),
+        }
+    }
+}
+
+/// The handles.
+#[derive(Debug)]
+pub struct Figures {
+    reads: Kind,
+    writes: Kind,
+}
+
+impl Figures {
+    /// Looks the handles up; the recorder has to be installed before.
+    pub fn new() -> Self {
+        Self {
+            reads: Kind::new("read"),
+            writes: Kind::new("write"),
+        }
+    }
+
+    /// Notes one answered request.
+    pub fn note(&self, changes: bool, status: StatusCode, took: Duration) {
+        let kind = if changes { &self.writes } else { &self.reads };
+        let class = usize::from(status.as_u16() / 100).saturating_sub(1);
+        if let Some(counter) = kind.classes.get(class) {
+            counter.increment(1);
+        }
+        kind.seconds.record(took);
+    }
+}

@@ -1,0 +1,250 @@
+//! The listener: TLS, bounds on connections and time, and an end that lets requests finish.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{Router, body::Body, extract::Request, response::Response};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{interval, sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Service;
+
+use super::{App, Deps, figures::Figures, router};
+
+/// How connections are secured.
+#[derive(Debug, Clone)]
+pub enum Transport {
+    /// TLS, as `security::api_server` sets it up.
+    Tls(Arc<ServerConfig>),
+    /// None: only for loopback, and only when asked for.
+    Plain,
+}
+
+/// Bounds on what clients can hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at a time; more wait in the listener's queue.
+    pub connections: usize,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
+    /// How long a request's head may take, and an HTTP/1 connection be idle before it.
+    pub head: Duration,
+    /// How long an HTTP/2 connection may be idle.
+    pub idle: Duration,
+    /// How long requests may go on after the shutdown began.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 8192,
+            handshake: Duration::from_secs(5),
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Front {
+    router: Router,
+    limits: Limits,
+    figures: Arc<Figures>,
+    acceptor: Option<TlsAcceptor>,
+    /// No new requests from now on.
+    shutdown: CancellationToken,
+    /// No more waiting for old ones.
+    cut: CancellationToken,
+}
+
+/// Serves the API until `shutdown`, and returns once the requests under way have ended, or were cut
+/// off after `limits.drain`.
+pub async fn serve(
+    listener: TcpListener,
+    transport: Transport,
+    limits: Limits,
+    deps: Deps,
+    shutdown: CancellationToken,
+) {
+    let front = Arc::new(Front {
+        router: router(App::new(deps, shutdown.clone())),
+        limits,
+        figures: Arc::new(Figures::new()),
+        acceptor: match transport {
+            Transport::Tls(config) => Some(TlsAcceptor::from(config)),
+            Transport::Plain => None,
+        },
+        shutdown: shutdown.clone(),
+        cut: CancellationToken::new(),
+    });
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let Some((stream, from, place)) = accepted else {
+            continue;
+        };
+        let front = Arc::clone(&front);
+        connections.spawn(async move {
+            let _place = place;
+            secure(stream, from, &front).await;
+        });
+    }
+    drop(listener);
+    connections.close();
+    if timeout(limits.drain, connections.wait()).await.is_err() {
+        tracing::warn!(
+            "API requests were cut off: they did not end within {:?}",
+            limits.drain
+        );
+        front.cut.cancel();
+        connections.wait().await;
+    }
+}
+
+/// Takes a place first and a connection then, so that what is too much waits in the kernel.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, from)) => Some((stream, from, place)),
+        Err(error) => {
+            // Out of file descriptors, mostly: it passes when connections end.
+            tracing::warn!(%error, "an API connection could not be accepted");
+            sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}
+
+async fn secure(stream: TcpStream, from: SocketAddr, front: &Arc<Front>) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%from, %error, "the connection ended before it began");
+        return;
+    }
+    let Some(acceptor) = &front.acceptor else {
+        return drive(stream, from, false, front).await;
+    };
+    match timeout(front.limits.handshake, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            drive(stream, from, http2, front).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%from, %error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(%from, "a TLS handshake took too long"),
+    }
+}
+
+/// Requests of one connection, for the idle bound.
+#[derive(Debug, Default)]
+struct Activity {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+async fn drive<S>(stream: S, from: SocketAddr, http2: bool, front: &Arc<Front>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Arc::new(Activity::default());
+    let service = {
+        let (front, activity) = (Arc::clone(front), Arc::clone(&activity));
+        service_fn(move |request: Request<Incoming>| {
+            let (front, activity) = (Arc::clone(&front), Arc::clone(&activity));
+            async move { Ok::<_, Infallible>(answer(&front, &activity, request).await) }
+        })
+    };
+    let builder = protocol(http2, &front.limits);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let mut idle = interval(front.limits.idle);
+    idle.tick().await;
+    let mut seen = 0;
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%from, %error, "an API connection broke");
+                }
+                return;
+            }
+            () = front.cut.cancelled() => return,
+            () = front.shutdown.cancelled(), if !leaving => {
+                leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ = idle.tick(), if !leaving => {
+                let begun = activity.begun.load(Ordering::Relaxed);
+                if begun == seen && begun == activity.ended.load(Ordering::Relaxed) {
+                    leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                seen = begun;
+            }
+        }
+    }
+}
+
+/// One protocol for a connection, known before its first byte: a client that sends nothing must not
+/// hold it open, as it could while the protocol is guessed.
+fn protocol(http2: bool, limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(64 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .max_concurrent_streams(256)
+        .max_header_list_size(32 * 1024);
+    if http2 {
+        builder.http2_only()
+    } else {
+        builder.http1_only()
+    }
+}
+
+async fn answer(front: &Front, activity: &Activity, request: Request<Incoming>) -> Response {
+    let started = Instant::now();
+    let changes = !request.method().is_safe();
+    activity.begun.fetch_add(1, Ordering::Relaxed);
+    let result = front.router.clone().call(request.map(Body::new)).await;
+    let response = match result {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    activity.ended.fetch_add(1, Ordering::Relaxed);
+    front.figures.note(changes, response.status(), started.elapsed());
+    response
+}

@@ -1,0 +1,54 @@
+//! What the API says and takes, as JSON. The client reads the same types back.
+//!
+//! Times are milliseconds since the Unix epoch, versions and revisions are log indexes. Only
+//! `model` is imported here, so that whoever uses the client drags nothing else in.
+
+mod cluster;
+mod config;
+mod nearest;
+mod registry;
+mod token;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use self::{
+    cluster::{Check, ClusterStatus, Health, ManagerView, TransferRequest},
+    config::{ConfigPut, ConfigValue, ConfigView},
+    nearest::{nearest, unknown_field},
+    registry::{AgentView, ContainerRequest, ContainerView, EngineRequest, EngineView},
+    token::{JoinTokenRequest, JoinTokenView, NewToken, TokenRequest, TokenView},
+};
+use crate::model::{Name, Revision};
+
+/// A page of a list.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct List<T> {
+    /// The objects of this page.
+    pub items: Vec<T>,
+    /// Give it as `?continue=` to get the next page; null on the last one. A page may hold fewer
+    /// items than the limit, also none, and still not be the last.
+    #[serde(rename = "continue")]
+    pub next: Option<String>,
+    /// The revision this page shows. Each page shows its own.
+    pub revision: Revision,
+}
+
+/// The answer to a change that leaves nothing else to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Changed {
+    /// The revision of the change.
+    pub revision: Revision,
+}
+
+/// A new object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Created {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: Name,
+    /// Its version.
+    pub version: Revision,
+}

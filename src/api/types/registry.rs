@@ -1,0 +1,199 @@
+//! Containers, agents and engines.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::model::{
+    Agent, AgentId, AgentSpec, AgentState, Capabilities, Container, ContainerId, ContainerState, Desired,
+    Engine, EngineId, EngineState, EngineUrl, Labels, Millis, Name, Resources, Revision,
+};
+
+/// A container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ContainerView {
+    /// Its id; it stays the same across addresses, sessions and restarts.
+    #[schema(value_type = String)]
+    pub id: ContainerId,
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: Name,
+    /// The revision of its last change; the ETag.
+    pub version: Revision,
+    /// `candidate`, `registered`, `ready`, `suspect` or `lost`.
+    #[schema(value_type = String)]
+    pub state: ContainerState,
+    /// Why it is in this state.
+    pub reason: String,
+    /// Whether its agents are proven unable to act.
+    pub fenced: bool,
+    /// The engine it was found on.
+    #[schema(value_type = Option<String>)]
+    pub engine: Option<EngineId>,
+    /// The engine's own id of it.
+    pub engine_container: Option<String>,
+    /// Where its runner was last seen.
+    pub address: Option<String>,
+    /// The image it was started from.
+    pub image: Option<String>,
+    /// Its labels.
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    pub labels: Labels,
+    /// What its runner found out.
+    #[schema(value_type = Object)]
+    pub capabilities: Capabilities,
+    /// What it can host in all.
+    #[schema(value_type = Object)]
+    pub resources: Resources,
+    /// What the agents placed on it ask for together.
+    #[schema(value_type = Object)]
+    pub used: Resources,
+    /// How many agents are placed on it.
+    pub agents: usize,
+    /// When it was registered.
+    #[schema(value_type = u64)]
+    pub registered_at: Millis,
+}
+
+impl ContainerView {
+    /// A container with what is placed on it.
+    pub fn new(container: &Container, used: Resources, agents: usize) -> Self {
+        Self {
+            id: container.id,
+            name: container.name.clone(),
+            version: container.version,
+            state: container.state,
+            reason: container.reason.clone(),
+            fenced: container.fenced,
+            engine: container.engine.as_ref().map(|place| place.engine),
+            engine_container: container.engine_container.clone(),
+            address: container.address.clone(),
+            image: container.image.clone(),
+            labels: container.labels.clone(),
+            capabilities: container.capabilities.clone(),
+            resources: container.resources,
+            used,
+            agents,
+            registered_at: container.registered_at,
+        }
+    }
+}
+
+/// Registers a container before its runner comes.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerRequest {
+    /// Its name; the runner joins under the same.
+    #[schema(value_type = String)]
+    pub name: Name,
+    /// Its labels.
+    #[serde(default)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    pub labels: Labels,
+}
+
+/// An agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentView {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: AgentId,
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: Name,
+    /// The revision of its last change; the ETag.
+    pub version: Revision,
+    /// What was last observed: `pending`, `assigned`, `starting`, `running`, `stopping`, `stopped` or `failed`.
+    #[schema(value_type = String)]
+    pub state: AgentState,
+    /// Why it is in this state.
+    pub reason: String,
+    /// What the operator wants: `running`, `stopped` or `removed`.
+    #[schema(value_type = String)]
+    pub desired: Desired,
+    /// Where it is placed.
+    #[schema(value_type = Option<String>)]
+    pub container: Option<ContainerId>,
+    /// The name of that container.
+    #[schema(value_type = Option<String>)]
+    pub container_name: Option<Name>,
+    /// The revision that placed it: the fencing token.
+    pub epoch: Revision,
+    /// How often its process was started again in this placement.
+    pub restarts: u32,
+    /// When it was deployed.
+    #[schema(value_type = u64)]
+    pub deployed_at: Millis,
+    /// What to run.
+    #[schema(value_type = Object)]
+    pub spec: AgentSpec,
+}
+
+impl AgentView {
+    /// An agent with the name of its container.
+    pub fn new(agent: &Agent, container_name: Option<Name>) -> Self {
+        Self {
+            id: agent.id,
+            name: agent.spec.name.clone(),
+            version: agent.version,
+            state: agent.state,
+            reason: agent.reason.clone(),
+            desired: agent.desired,
+            container: agent.container,
+            container_name,
+            epoch: agent.epoch,
+            restarts: agent.restarts,
+            deployed_at: agent.deployed_at,
+            spec: agent.spec.clone(),
+        }
+    }
+}
+
+/// Adds an engine to watch.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EngineRequest {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: Name,
+    /// `unix:///path/to/docker.sock` or `tcp://host:port`.
+    #[schema(value_type = String)]
+    pub url: EngineUrl,
+}
+
+/// An engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EngineView {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: EngineId,
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: Name,
+    /// The revision of its last change; the ETag.
+    pub version: Revision,
+    /// Where it is reached.
+    #[schema(value_type = String)]
+    pub url: EngineUrl,
+    /// `unknown`, `connected` or `unreachable`.
+    #[schema(value_type = String)]
+    pub state: EngineState,
+    /// Why it is in this state.
+    pub reason: String,
+    /// When it was added.
+    #[schema(value_type = u64)]
+    pub added_at: Millis,
+}
+
+impl From<&Engine> for EngineView {
+    fn from(engine: &Engine) -> Self {
+        Self {
+            id: engine.id,
+            name: engine.name.clone(),
+            version: engine.version,
+            url: engine.url.clone(),
+            state: engine.state,
+            reason: engine.reason.clone(),
+            added_at: engine.added_at,
+        }
+    }
+}

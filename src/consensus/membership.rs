@@ -1,0 +1,259 @@
+//! Changes of the managers: add, promote, remove, hand over. One at a time, on the leader.
+//!
+//! A joiner is a learner until it has caught up; the leader then promotes it by itself, whoever
+//! leads at that time. A manager that is removed first loses its right to join, then its place: if
+//! the leader falls in between, removing it again finishes the work.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use openraft::{
+    ChangeMembers,
+    async_runtime::watch::WatchReceiver,
+    error::{ChangeMembershipError, ClientWriteError, RaftError},
+};
+use tokio::{sync::mpsc, time::Instant};
+use tracing::{info, warn};
+
+use super::{
+    core::{Core, Route},
+    error::MembershipError,
+    handle::{DEADLINE, MembershipCall, MembershipRequest, clock},
+    peers::{LinkError, Request, Response},
+    status::{HEALTHY, followers},
+    types::TypeConfig,
+};
+use crate::{
+    command::{ClusterCommand, Command, Proposal},
+    model::{ManagerId, Member},
+};
+
+/// A change of the membership needs two commits; a slow disk is given time for them.
+const CHANGE: Duration = Duration::from_secs(5);
+
+/// How far behind the log's end a learner may be when it is promoted, in entries.
+const CAUGHT_UP: u64 = 1_000;
+
+/// How often the leader looks for learners to promote.
+const PROMOTE_EVERY: Duration = Duration::from_millis(500);
+
+/// Serves changes until the handle is gone.
+pub(super) async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<MembershipCall>) {
+    while let Some((request, answer)) = queue.recv().await {
+        let core = core.clone();
+        tokio::spawn(async move {
+            let result = route(&core, request).await;
+            let _ = answer.send(result);
+        });
+    }
+}
+
+async fn route(core: &Core, request: MembershipRequest) -> Result<(), MembershipError> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match core.route() {
+            Route::Here => return core.change(request).await,
+            Route::There(link) => {
+                let wire = match &request {
+                    MembershipRequest::Add { id, member } => Request::AddManager {
+                        id: *id,
+                        member: member.clone(),
+                    },
+                    MembershipRequest::Remove { id } => Request::RemoveManager { id: *id },
+                    MembershipRequest::Transfer { to } => Request::TransferLeadership { to: *to },
+                };
+                match link.call(wire, CHANGE + DEADLINE).await {
+                    Ok(Response::Membership(result)) => return result,
+                    Ok(Response::Failed(_)) | Err(LinkError::NotSent(_)) if Instant::now() < deadline => {}
+                    Ok(Response::Failed(why)) => return Err(MembershipError::Unconfirmed(why)),
+                    Ok(_) => return Err(MembershipError::Unconfirmed("its answer makes no sense".into())),
+                    Err(error) => return Err(MembershipError::Unconfirmed(error.to_string())),
+                }
+            }
+            Route::Nowhere if Instant::now() >= deadline => {
+                return Err(MembershipError::Unconfirmed("no leader is known".into()));
+            }
+            Route::Nowhere => {}
+        }
+        core.leader_change(Duration::from_millis(50)).await;
+    }
+}
+
+type RaftResult<T> = Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
+
+fn into_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> MembershipError {
+    match error {
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(
+            _,
+        ))) => MembershipError::InProgress,
+        other => MembershipError::Unconfirmed(other.to_string()),
+    }
+}
+
+impl Core {
+    /// Carries a change out; only on the leader.
+    pub(super) async fn change(&self, request: MembershipRequest) -> Result<(), MembershipError> {
+        match request {
+            MembershipRequest::Add { id, member } => self.add(id, member).await,
+            MembershipRequest::Remove { id } => self.remove(id).await,
+            MembershipRequest::Transfer { to } => self.transfer(to).await,
+        }
+    }
+
+    async fn within<T>(&self, change: impl Future<Output = RaftResult<T>>) -> Result<(), MembershipError> {
+        match tokio::time::timeout(CHANGE, change).await {
+            Ok(result) => result.map(|_| ()).map_err(into_error),
+            Err(_) => Err(MembershipError::Unconfirmed(format!(
+                "it was not committed within {CHANGE:?}"
+            ))),
+        }
+    }
+
+    /// Voters and all members, as the latest membership in the log has them.
+    fn members(&self) -> (BTreeSet<ManagerId>, BTreeSet<ManagerId>) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        (
+            membership.voter_ids().collect(),
+            membership.nodes().map(|(id, _)| *id).collect(),
+        )
+    }
+
+    async fn add(&self, id: ManagerId, member: Member) -> Result<(), MembershipError> {
+        if self.members().1.contains(&id) {
+            return match self.standing(id) {
+                super::core::Standing::Member { incarnation } if incarnation == member.incarnation => Ok(()),
+                _ => Err(MembershipError::Invalid(format!(
+                    "manager {id} is a member with another data directory"
+                ))),
+            };
+        }
+        let state = self.shared.published.load_full();
+        if !state.may_join(id, member.incarnation) {
+            return Err(MembershipError::Invalid(format!(
+                "manager {id} has no right to join: its id was not given to this data directory, or it was removed; start with an empty data directory and a join token"
+            )));
+        }
+        info!(manager = id, %member.info, "adding a manager as a learner");
+        self.within(self.raft.add_learner(id, member, false)).await
+    }
+
+    async fn remove(&self, id: ManagerId) -> Result<(), MembershipError> {
+        let (voters, members) = self.members();
+        if !members.contains(&id) {
+            return Err(MembershipError::Unknown(id));
+        }
+        if voters.contains(&id) {
+            self.check_quorum_without(id, &voters)?;
+        }
+        let command = Command::Cluster(ClusterCommand::RetireManager(id));
+        let retire = Proposal {
+            at: clock(),
+            key: None,
+            command,
+        };
+        self.within(self.raft.client_write(retire)).await?;
+        let gone = BTreeSet::from([id]);
+        let change = if voters.contains(&id) {
+            ChangeMembers::RemoveVoters(gone)
+        } else {
+            ChangeMembers::RemoveNodes(gone)
+        };
+        info!(manager = id, "removing a manager");
+        self.within(self.raft.change_membership(change, false)).await
+    }
+
+    /// The remaining voters must have a working quorum among them.
+    fn check_quorum_without(
+        &self,
+        id: ManagerId,
+        voters: &BTreeSet<ManagerId>,
+    ) -> Result<(), MembershipError> {
+        let left: Vec<_> = voters.iter().copied().filter(|v| *v != id).collect();
+        if left.is_empty() {
+            return Err(MembershipError::QuorumAtRisk(format!(
+                "manager {id} is the only voter: it can't be removed"
+            )));
+        }
+        let followers = followers(&self.raft);
+        let works = |v: &ManagerId| *v == self.me.id || followers.get(v).is_some_and(|f| f.healthy);
+        let healthy = left.iter().filter(|v| works(v)).count();
+        let quorum = left.len() / 2 + 1;
+        if healthy < quorum {
+            let dead: Vec<_> = left
+                .iter()
+                .filter(|v| !works(v))
+                .map(ToString::to_string)
+                .collect();
+            return Err(MembershipError::QuorumAtRisk(format!(
+                "without manager {id}, {quorum} of {} must work and only {healthy} do: bring back or remove manager {} first",
+                left.len(),
+                dead.join(", ")
+            )));
+        }
+        Ok(())
+    }
+
+    async fn transfer(&self, to: Option<ManagerId>) -> Result<(), MembershipError> {
+        let (voters, _) = self.members();
+        let followers = followers(&self.raft);
+        let target = match to {
+            Some(to) if to == self.me.id => return Ok(()),
+            Some(to) if !voters.contains(&to) => return Err(MembershipError::Unknown(to)),
+            Some(to) if !followers.get(&to).is_some_and(|f| f.healthy) => {
+                return Err(MembershipError::Invalid(format!(
+                    "manager {to} has not answered for {HEALTHY:?}: it can't lead now"
+                )));
+            }
+            Some(to) => to,
+            None => followers
+                .iter()
+                .filter(|(id, f)| f.healthy && voters.contains(id))
+                .max_by_key(|(_, f)| f.matched)
+                .map(|(id, _)| *id)
+                .ok_or_else(|| MembershipError::Invalid("no other voter is healthy".into()))?,
+        };
+        info!(to = target, "handing leadership over");
+        self.raft
+            .trigger()
+            .transfer_leader(target)
+            .await
+            .map_err(|error| MembershipError::Unconfirmed(error.to_string()))?;
+        let deadline = Instant::now() + DEADLINE;
+        while Instant::now() < deadline {
+            if self.raft.metrics().borrow_watched().current_leader == Some(target) {
+                return Ok(());
+            }
+            self.leader_change(Duration::from_millis(20)).await;
+        }
+        Err(MembershipError::Unconfirmed(format!(
+            "manager {target} does not lead after {DEADLINE:?}"
+        )))
+    }
+}
+
+/// Makes voters of learners that have caught up, while this manager leads.
+pub(super) async fn promote(core: Arc<Core>) {
+    let mut every = tokio::time::interval(PROMOTE_EVERY);
+    loop {
+        every.tick().await;
+        if !matches!(core.route(), Route::Here) {
+            continue;
+        }
+        let (voters, members) = core.members();
+        let last = core.raft.metrics().borrow_watched().last_log_index.unwrap_or(0);
+        let followers = followers(&core.raft);
+        let ready = members.difference(&voters).copied().find(|id| {
+            followers
+                .get(id)
+                .is_some_and(|f| f.healthy && f.matched.is_some_and(|at| at + CAUGHT_UP >= last))
+        });
+        if let Some(id) = ready {
+            info!(manager = id, "promoting a learner that has caught up");
+            let change = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
+            if let Err(error) = core.within(core.raft.change_membership(change, true)).await {
+                warn!(manager = id, %error, "a learner was not promoted; it will be tried again");
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Takes proposals to the leader, in batches, wherever it is.
+//!
+//! What may become of a proposal, and what the client is told:
+//!
+//! - no leader took it before its deadline: it certainly had no effect (`NotTaken`);
+//! - a leader refused it before append (`ForwardToLeader`), or the frame never left: it is offered
+//!   again, to whoever leads then;
+//! - it was appended, or may have been, and its fate is not known at the deadline, or its leader
+//!   fell: `Unknown`, unless it carries an idempotency key, when offering it again is safe.
+
+use std::{mem, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use openraft::error::ClientWriteError;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    core::{Core, Route},
+    error::ProposeError,
+    handle::{DEADLINE, Pending},
+    peers::{ForwardError, Link, LinkError, Request, Response},
+};
+use crate::command::{Command, ConfigCommand, Proposal, Reply};
+
+/// Proposals that travel together at most.
+const BATCH: usize = 512;
+
+/// Bytes that travel together at most, by [`weight`].
+const BATCH_BYTES: usize = 8 << 20;
+
+/// Frames of forwarded proposals under way at most; what comes meanwhile travels together.
+const FRAMES: usize = 8;
+
+/// How long the answer of a leader may take beyond the deadline of the proposals themselves.
+const MARGIN: Duration = Duration::from_millis(200);
+
+/// About how many bytes a proposal holds.
+pub(super) fn weight(proposal: &Proposal) -> usize {
+    let content = match &proposal.command {
+        Command::Config(ConfigCommand::Put { value, .. }) => value.len(),
+        _ => 1024,
+    };
+    content + 256
+}
+
+/// Drains what waits and carries it on, until the handle is gone.
+pub(super) async fn run(core: Arc<Core>, mut queue: mpsc::UnboundedReceiver<Pending>) {
+    let frames = Arc::new(Semaphore::new(FRAMES));
+    let mut waiting = Vec::with_capacity(BATCH);
+    // Waiting for a place before taking makes the batch grow meanwhile.
+    while let Ok(place) = frames.clone().acquire_owned().await {
+        if queue.recv_many(&mut waiting, BATCH).await == 0 {
+            return;
+        }
+        let leads = matches!(core.route(), Route::Here);
+        // Raft batches by itself: the leader's own proposals need no places.
+        let mut place = (!leads).then_some(place);
+        for batch in by_bytes(mem::take(&mut waiting)) {
+            let (core, place) = (core.clone(), place.take());
+            tokio::spawn(async move {
+                carry(&core, batch).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+fn by_bytes(pending: Vec<Pending>) -> Vec<Vec<Pending>> {
+    let (mut batches, mut bytes) = (vec![Vec::new()], 0);
+    for one in pending {
+        let size = weight(&one.proposal);
+        if bytes > 0 && bytes + size > BATCH_BYTES {
+            batches.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        // There always is a last batch.
+        if let Some(batch) = batches.last_mut() {
+            batch.push(one);
+        }
+    }
+    batches
+}
+
+/// Offers a batch until each proposal is answered.
+async fn carry(core: &Core, mut batch: Vec<Pending>) {
+    loop {
+        batch = match core.route() {
+            Route::Here => offer_here(core, batch).await,
+            Route::There(link) => offer_there(&link, batch).await,
+            Route::Nowhere => batch,
+        };
+        let now = Instant::now();
+        let (left, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(|p| p.deadline > now);
+        for pending in late {
+            let why = format!("none did within {DEADLINE:?}");
+            // An earlier offer may still take effect.
+            let error = if pending.uncertain {
+                ProposeError::Unknown(why)
+            } else {
+                ProposeError::NotTaken(why)
+            };
+            let _ = pending.answer.send(Err(error));
+        }
+        if left.is_empty() {
+            return;
+        }
+        batch = left;
+        core.leader_change(Duration::from_millis(20)).await;
+    }
+}
+
+/// What became of one offer.
+enum Offered {
+    Answered(Reply),
+    NotTaken,
+    Unknown(String),
+}
+
+impl Pending {
+    /// Passes the answer on, or gives the proposal back to be offered again.
+    fn settle(mut self, offered: Offered) -> Option<Self> {
+        let answer = match offered {
+            Offered::Answered(reply) => Ok(reply),
+            Offered::NotTaken => return Some(self),
+            // With a key the next offer finds the first one's answer, if it had one.
+            Offered::Unknown(_) if self.proposal.key.is_some() && self.deadline > Instant::now() => {
+                self.uncertain = true;
+                return Some(self);
+            }
+            Offered::Unknown(why) => Err(ProposeError::Unknown(why)),
+        };
+        // Nobody waits any more: the client went away, the effect stays.
+        let _ = self.answer.send(answer);
+        None
+    }
+}
+
+/// Offers a batch to the raft core here. Returns what was not taken.
+async fn offer_here(core: &Core, batch: Vec<Pending>) -> Vec<Pending> {
+    let deadline = latest(&batch);
+    let proposals = batch.iter().map(|p| p.proposal.clone()).collect();
+    let offers = append(core, proposals, deadline).await;
+    batch
+        .into_iter()
+        .zip(offers)
+        .filter_map(|(pending, offered)| pending.settle(offered))
+        .collect()
+}
+
+/// Appends proposals and waits for each one's fate until `deadline`.
+async fn append(core: &Core, proposals: Vec<Proposal>, deadline: Instant) -> Vec<Offered> {
+    let count = proposals.len();
+    let mut offers = Vec::with_capacity(count);
+    let mut results = match core.raft.client_write_many(proposals).await {
+        Ok(results) => results,
+        Err(fatal) => {
+            offers.resize_with(count, || Offered::Unknown(fatal.to_string()));
+            return offers;
+        }
+    };
+    while offers.len() < count {
+        offers.push(match timeout_at(deadline, results.next()).await {
+            Ok(Some(Ok(Ok(written)))) => Offered::Answered(written.response),
+            Ok(Some(Ok(Err(ClientWriteError::ForwardToLeader(_))))) => Offered::NotTaken,
+            Ok(Some(Ok(Err(error)))) => Offered::Unknown(error.to_string()),
+            Ok(Some(Err(fatal))) => Offered::Unknown(fatal.to_string()),
+            Ok(None) => Offered::Unknown("raft gave no answer".into()),
+            Err(_) => Offered::Unknown("no quorum confirmed it in time".into()),
+        });
+    }
+    offers
+}
+
+/// Offers a batch to the leader elsewhere. Returns what was not taken.
+async fn offer_there(link: &Link, batch: Vec<Pending>) -> Vec<Pending> {
+    let proposals = batch.iter().map(|p| p.proposal.clone()).collect();
+    let limit = latest(&batch).saturating_duration_since(Instant::now()) + MARGIN;
+    let settle_all = |batch: Vec<Pending>, offered: &dyn Fn() -> Offered| {
+        batch
+            .into_iter()
+            .filter_map(|pending| pending.settle(offered()))
+            .collect()
+    };
+    match link.call(Request::Propose(proposals), limit).await {
+        Ok(Response::Proposed(results)) if results.len() == batch.len() => {
+            let offered = results.into_iter().map(|result| match result {
+                Ok(reply) => Offered::Answered(reply),
+                Err(ForwardError::NotTaken(_)) => Offered::NotTaken,
+                Err(ForwardError::Unknown(why)) => Offered::Unknown(why),
+            });
+            batch
+                .into_iter()
+                .zip(offered)
+                .filter_map(|(pending, offered)| pending.settle(offered))
+                .collect()
+        }
+        Err(LinkError::NotSent(_)) => batch,
+        Ok(_) => settle_all(batch, &|| {
+            Offered::Unknown("the leader's answer makes no sense".into())
+        }),
+        Err(error) => settle_all(batch, &|| {
+            Offered::Unknown(format!("the leader was lost on the way: {error}"))
+        }),
+    }
+}
+
+/// The leader's side of a forwarded batch: one offer, and no passing on, so that no frame circles.
+pub(super) async fn take_forwarded(
+    core: &Core,
+    proposals: Vec<Proposal>,
+) -> Vec<Result<Reply, ForwardError>> {
+    let into_result = |offered| match offered {
+        Offered::Answered(reply) => Ok(reply),
+        Offered::NotTaken => Err(ForwardError::NotTaken("this manager does not lead".into())),
+        Offered::Unknown(why) => Err(ForwardError::Unknown(why)),
+    };
+    append(core, proposals, Instant::now() + DEADLINE)
+        .await
+        .into_iter()
+        .map(into_result)
+        .collect()
+}
+
+fn latest(batch: &[Pending]) -> Instant {
+    batch
+        .iter()
+        .map(|p| p.deadline)
+        .max()
+        .unwrap_or_else(Instant::now)
+}

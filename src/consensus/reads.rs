@@ -1,0 +1,86 @@
+//! Linearizable reads: one ReadIndex round for all that wait.
+//!
+//! A round begins after each of its reads arrived, so its index covers every write acknowledged
+//! before any of them. While one round is under way the next one's reads gather. On the leader a
+//! round asks a quorum; elsewhere it asks the leader, whose own next round it joins.
+
+use std::{mem, sync::Arc, time::Duration};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    core::{Core, Route},
+    error::ReadError,
+    handle::{DigestCall, ReadWaiter},
+    peers::{Request, Response},
+};
+use crate::model::Revision;
+
+/// How long one round may take before it is tried again.
+const ROUND: Duration = Duration::from_millis(500);
+
+/// Pause after a round without a leader; a change of leader ends it early.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Serves waiting reads until the handle is gone.
+pub(super) async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<ReadWaiter>) {
+    let mut waiting: Vec<ReadWaiter> = Vec::new();
+    loop {
+        if waiting.is_empty() && queue.recv_many(&mut waiting, usize::MAX).await == 0 {
+            return;
+        }
+        while let Ok(more) = queue.try_recv() {
+            waiting.push(more);
+        }
+        let began = Instant::now();
+        let index = round(&core).await;
+        core.shared.figures.round_seconds.record(began.elapsed());
+        match index {
+            Some(index) => {
+                for waiter in mem::take(&mut waiting) {
+                    // Nobody waits any more: the client went away.
+                    let _ = waiter.send(Ok(index));
+                }
+            }
+            None => {
+                // Readers give up by themselves at their deadline.
+                waiting.retain(|waiter| !waiter.is_closed());
+                core.leader_change(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn round(core: &Core) -> Option<Revision> {
+    match core.route() {
+        Route::Here => tokio::time::timeout(ROUND, core.read_index()).await.ok()?.ok(),
+        Route::There(link) => match link.call(Request::ReadIndex, ROUND).await {
+            Ok(Response::ReadIndex(index)) => Some(index),
+            _ => None,
+        },
+        Route::Nowhere => None,
+    }
+}
+
+/// Takes digests of heartbeats to the leader.
+pub(super) async fn run_digests(core: Arc<Core>, mut queue: mpsc::Receiver<DigestCall>) {
+    while let Some((digest, answer)) = queue.recv().await {
+        let core = core.clone();
+        tokio::spawn(async move {
+            let counted = match core.route() {
+                Route::Here => match tokio::time::timeout(ROUND, core.count(&digest)).await {
+                    Ok(counted) => counted,
+                    Err(_) => Err(ReadError::NoQuorum("none confirmed this manager".into())),
+                },
+                Route::There(link) => match link.call(Request::Digest(digest), ROUND).await {
+                    Ok(Response::Taken) => Ok(super::handle::DigestAck),
+                    Ok(Response::Failed(why)) => Err(ReadError::NoQuorum(why)),
+                    Ok(_) => Err(ReadError::NoQuorum("the leader's answer makes no sense".into())),
+                    Err(error) => Err(ReadError::NoQuorum(error.to_string())),
+                },
+                Route::Nowhere => Err(ReadError::NoQuorum("no leader is known".into())),
+            };
+            let _ = answer.send(counted);
+        });
+    }
+}

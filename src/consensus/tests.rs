@@ -1,0 +1,398 @@
+//! A whole cluster in one process, over in-memory streams and real logs on disk.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use tempfile::TempDir;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::*;
+use crate::{
+    command::{ClusterCommand, Command, Condition, ConfigCommand, Outcome, RequestKey},
+    model::{JoinRole, JoinToken, JoinTokenId, ManagerId, PeerInfo, Role, Token, TokenId},
+};
+
+/// Where each address's listener takes its streams.
+#[derive(Debug, Default, Clone)]
+struct Net {
+    listeners: Arc<Mutex<BTreeMap<String, mpsc::UnboundedSender<(BoxedStream, ManagerId)>>>>,
+}
+
+/// One manager's way into the net.
+#[derive(Debug)]
+struct NetDial {
+    net: Net,
+    me: ManagerId,
+}
+
+impl Dial for NetDial {
+    fn dial(&self, address: String) -> BoxFuture<'static, io::Result<BoxedStream>> {
+        let (net, me) = (self.net.clone(), self.me);
+        Box::pin(async move {
+            let (ours, theirs) = tokio::io::duplex(1 << 20);
+            let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+            let listeners = net.listeners.lock().unwrap();
+            let listener = listeners.get(&address).ok_or_else(refused)?;
+            listener.send((Box::new(theirs), me)).map_err(|_| refused())?;
+            Ok(Box::new(ours) as BoxedStream)
+        })
+    }
+}
+
+struct Manager {
+    consensus: Consensus,
+    running: Arc<Running>,
+    dir: Arc<TempDir>,
+    accept: tokio::task::JoinHandle<()>,
+    fatal: mpsc::UnboundedReceiver<String>,
+}
+
+fn info(id: ManagerId) -> PeerInfo {
+    PeerInfo {
+        peer: format!("peer-{id}"),
+        api: format!("api-{id}"),
+        session: format!("session-{id}"),
+    }
+}
+
+fn bootstrap() -> ClusterCommand {
+    ClusterCommand::Bootstrap {
+        cluster_id: "test".into(),
+        admin: Token {
+            id: TokenId(1),
+            name: "admin".parse().unwrap(),
+            role: Role::Admin,
+            hash: [0; 32],
+            expires_at: None,
+            version: 0,
+        },
+        join: JoinToken {
+            id: JoinTokenId(2),
+            role: JoinRole::Manager,
+            hash: [0; 32],
+            expires_at: None,
+            uses_left: None,
+            version: 0,
+        },
+        next_manager: 4,
+    }
+}
+
+impl Manager {
+    async fn start(net: &Net, id: ManagerId, incarnation: u64, dir: Arc<TempDir>, first: First) -> Self {
+        let (hook, fatal) = mpsc::unbounded_channel();
+        let options = Options {
+            id,
+            incarnation,
+            info: info(id),
+            data_dir: dir.path().to_owned(),
+            raft: RaftSettings {
+                heartbeat: Duration::from_millis(50),
+                election_min: Duration::from_millis(150),
+                election_max: Duration::from_millis(300),
+                snapshot_every: 200,
+                keep_logs: 10,
+            },
+            first,
+            bootstrap: Some(bootstrap()),
+            dial: Arc::new(NetDial {
+                net: net.clone(),
+                me: id,
+            }),
+            on_digest: Arc::new(|_| {}),
+            fatal: Arc::new(move |why| {
+                let _ = hook.send(why);
+            }),
+        };
+        let (consensus, running) = Consensus::start(options).await.unwrap();
+        let running = Arc::new(running);
+        let (sender, mut streams) = mpsc::unbounded_channel();
+        net.listeners.lock().unwrap().insert(info(id).peer, sender);
+        let serving = running.clone();
+        let accept = tokio::spawn(async move {
+            while let Some((stream, from)) = streams.recv().await {
+                let serving = serving.clone();
+                tokio::spawn(async move { serving.serve_peer(stream, from).await });
+            }
+        });
+        Self {
+            consensus,
+            running,
+            dir,
+            accept,
+            fatal,
+        }
+    }
+
+    /// Ends it and gives its directory back, once its log is let go of.
+    async fn stop(self, net: &Net) -> Arc<TempDir> {
+        net.listeners
+            .lock()
+            .unwrap()
+            .remove(&info(self.consensus.id()).peer);
+        self.accept.abort();
+        self.running.stop().await;
+        self.dir
+    }
+
+    async fn put(&self, name: &str, value: &str) -> Result<u64, ProposeError> {
+        let command = put(name, value, Condition::Any);
+        self.consensus.propose(None, command).await.map(|reply| {
+            assert!(reply.result.is_ok(), "{reply:?}");
+            reply.revision
+        })
+    }
+
+    async fn get(&self, name: &str) -> Option<String> {
+        let state = self.consensus.read().await.unwrap();
+        state
+            .config(name)
+            .map(|c| String::from_utf8(c.value.to_vec()).unwrap())
+    }
+}
+
+fn put(name: &str, value: &str, condition: Condition) -> Command {
+    Command::Config(ConfigCommand::Put {
+        name: name.parse().unwrap(),
+        content_type: "text/plain".into(),
+        value: value.to_owned().into(),
+        condition,
+    })
+}
+
+async fn three(net: &Net) -> Vec<Manager> {
+    let peers: BTreeMap<_, _> = (1..=3).map(|id| (id, info(id))).collect();
+    let mut managers = Vec::new();
+    for id in 1..=3 {
+        let dir = Arc::new(TempDir::new().unwrap());
+        managers.push(Manager::start(net, id, 100 + id, dir, First::Form(peers.clone())).await);
+    }
+    founded(&managers).await;
+    managers
+}
+
+async fn founded(managers: &[Manager]) {
+    for manager in managers {
+        eventually("the cluster is founded", || {
+            manager.consensus.state().cluster_id().is_some()
+        })
+        .await;
+    }
+}
+
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "in 20 s it was not so: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn leader(managers: &[Manager]) -> usize {
+    managers
+        .iter()
+        .position(|m| m.consensus.watch_leadership().borrow().is_some())
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_and_linearizable_reads_work_through_every_manager() {
+    let net = Net::default();
+    let managers = three(&net).await;
+    for (i, writer) in managers.iter().enumerate() {
+        let value = format!("v{i}");
+        writer.put("k", &value).await.unwrap();
+        for reader in &managers {
+            assert_eq!(reader.get("k").await.as_deref(), Some(value.as_str()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_with_its_key_has_one_effect_through_another_manager() {
+    let net = Net::default();
+    let managers = three(&net).await;
+    let key = RequestKey {
+        principal: TokenId(1),
+        key: "once".into(),
+        fingerprint: 7,
+    };
+    let create = put("k", "v", Condition::Absent);
+    let first = managers[0]
+        .consensus
+        .propose(Some(key.clone()), create.clone())
+        .await
+        .unwrap();
+    assert_eq!(first.result, Ok(Outcome::ConfigPut { created: true }));
+    let again = managers[1]
+        .consensus
+        .propose(Some(key), create.clone())
+        .await
+        .unwrap();
+    assert_eq!(
+        (again.revision, &again.result, again.replayed),
+        (first.revision, &first.result, true)
+    );
+    let without = managers[2].consensus.propose(None, create).await.unwrap();
+    assert!(without.result.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_others_go_on_when_the_leader_ends_and_it_catches_up_by_snapshot() {
+    let net = Net::default();
+    let mut managers = three(&net).await;
+    managers[0].put("before", "1").await.unwrap();
+    let old = managers.remove(leader(&managers));
+    let id = old.consensus.id();
+    let dir = old.stop(&net).await;
+    eventually("another leads", || {
+        managers
+            .iter()
+            .any(|m| m.consensus.watch_leadership().borrow().is_some())
+    })
+    .await;
+    // More than a snapshot's worth, so that the log it would need is gone.
+    for i in 0..600 {
+        managers[i % 2].put("after", &i.to_string()).await.unwrap();
+    }
+    let peers = (1..=3).map(|id| (id, info(id))).collect();
+    let back = Manager::start(&net, id, 100 + id, dir, First::Form(peers)).await;
+    assert_eq!(back.get("before").await.as_deref(), Some("1"));
+    assert_eq!(back.get("after").await.as_deref(), Some("599"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_quorum_nothing_is_claimed_and_stale_reads_go_on() {
+    let net = Net::default();
+    let mut managers = three(&net).await;
+    managers[0].put("k", "v").await.unwrap();
+    let lead = leader(&managers);
+    let last = managers.remove(lead);
+    for other in managers {
+        other.stop(&net).await;
+    }
+    let started = Instant::now();
+    let write = last.put("k", "w").await;
+    assert!(
+        matches!(write, Err(ProposeError::Unknown(_) | ProposeError::NotTaken(_))),
+        "{write:?}"
+    );
+    assert!(matches!(last.consensus.read().await, Err(ReadError::NoQuorum(_))));
+    assert!(
+        started.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        started.elapsed()
+    );
+    let stale = last.consensus.state();
+    assert_eq!(stale.config("k").unwrap().value.as_ref(), b"v");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_is_handed_over() {
+    let net = Net::default();
+    let managers = three(&net).await;
+    let old = leader(&managers);
+    managers[(old + 1) % 3]
+        .consensus
+        .transfer_leadership(None)
+        .await
+        .unwrap();
+    eventually("another leads", || {
+        let all = managers
+            .iter()
+            .position(|m| m.consensus.watch_leadership().borrow().is_some());
+        all.is_some_and(|now| now != old)
+    })
+    .await;
+    managers[old].put("k", "v").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_joiner_is_promoted_and_a_removed_manager_is_refused() {
+    let net = Net::default();
+    let mut managers = three(&net).await;
+    let allocate = ClusterCommand::AllocateManager {
+        token: JoinTokenId(2),
+        incarnation: 104,
+    };
+    let reply = managers[1]
+        .consensus
+        .propose(None, Command::Cluster(allocate))
+        .await
+        .unwrap();
+    assert_eq!(reply.result, Ok(Outcome::ManagerAllocated(4)));
+    let known = vec![(2, info(2)), (3, info(3))];
+    let dir = Arc::new(TempDir::new().unwrap());
+    let joined = Manager::start(&net, 4, 104, dir, First::Join(known.clone())).await;
+    eventually("it votes", || {
+        joined
+            .consensus
+            .status()
+            .managers
+            .get(&4)
+            .is_some_and(|m| m.voter)
+    })
+    .await;
+    managers[0].consensus.remove_manager(4).await.unwrap();
+    eventually("it is gone", || {
+        !managers[0].consensus.status().managers.contains_key(&4)
+    })
+    .await;
+    joined.stop(&net).await;
+    // Its id is spent: neither with its old data nor with new data may it come back under it.
+    let dir = Arc::new(TempDir::new().unwrap());
+    let mut again = Manager::start(&net, 4, 104, dir, First::Join(known)).await;
+    let why = again.fatal.recv().await.unwrap();
+    assert!(why.contains("no right to join"), "{why}");
+    managers.remove(0).put("k", "v").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_manager_may_not_come_back_as_itself() {
+    let net = Net::default();
+    let mut managers = three(&net).await;
+    let gone = managers.remove(2);
+    gone.stop(&net).await;
+    let peers = (1..=3).map(|id| (id, info(id))).collect();
+    let empty = Arc::new(TempDir::new().unwrap());
+    let mut wiped = Manager::start(&net, 3, 999, empty, First::Form(peers)).await;
+    let why = wiped.fatal.recv().await.unwrap();
+    assert!(why.contains("its data were lost"), "{why}");
+    managers[0].put("k", "v").await.unwrap();
+    assert!(
+        wiped.consensus.state().cluster_id().is_none(),
+        "it was given the log all the same"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quorum_is_not_removed() {
+    let net = Net::default();
+    let mut managers = three(&net).await;
+    let at = leader(&managers);
+    let down = managers.remove((at + 1) % 3);
+    let down_id = down.consensus.id();
+    down.stop(&net).await;
+    let at = leader(&managers);
+    let other = managers[1 - at].consensus.id();
+    eventually("it is seen to be down", || {
+        managers[at]
+            .consensus
+            .status()
+            .managers
+            .get(&down_id)
+            .is_some_and(|m| !m.healthy)
+    })
+    .await;
+    let refused = managers[at].consensus.remove_manager(other).await;
+    assert!(
+        matches!(refused, Err(MembershipError::QuorumAtRisk(_))),
+        "{refused:?}"
+    );
+    managers[at].consensus.remove_manager(down_id).await.unwrap();
+}

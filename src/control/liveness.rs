@@ -1,0 +1,243 @@
+//! Judges containers by the heartbeats of their runners.
+//!
+//! Heartbeats never enter the log. Each manager sends the leader a digest of them, the leader counts
+//! it in a [`LivenessTable`] on its own monotonic clock, and this loop proposes what follows: a
+//! container that turns suspect, lost, fenced, or ready again.
+//!
+//! Why a fenced container's agents have stopped: the runner counts from the sending of the last
+//! heartbeat that was acknowledged, the leader from its receipt, and the runner's limit is the
+//! shorter. A verdict only counts in the term it was made in (`Judge` names it), and a new leader
+//! grants everything a fresh window, as does one that finds it was itself asleep.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use super::Replica;
+use crate::{
+    command::{Command, ContainerCommand},
+    consensus::Digest,
+    model::{Container, ContainerId, ContainerState, ManagerId, Revision},
+    plan::{self, Judgement, Windows},
+    state::State,
+};
+
+/// How often the loop looks.
+const PERIOD: Duration = Duration::from_millis(250);
+
+/// Waking this much too late means the process was stopped: silences measured across it mean nothing.
+const ASLEEP: Duration = Duration::from_secs(1);
+
+/// Verdicts proposed and not answered yet, at most.
+const IN_FLIGHT: usize = 256;
+
+/// Heartbeats this old are forgotten.
+const FORGET: Duration = Duration::from_secs(300);
+
+/// When each runner was last heard, on this manager's monotonic clock. Only the leader's says anything.
+#[derive(Debug, Default)]
+pub struct LivenessTable {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    granted: Option<Instant>,
+    heard: HashMap<(ContainerId, u64), Heard>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    at: Instant,
+    /// The latest heartbeat that each manager told of. A manager repeats it in digest after digest;
+    /// only another number is a new sign of life. Numbers start again with each session.
+    seqs: Vec<(ManagerId, u64)>,
+}
+
+impl LivenessTable {
+    /// Counts the heartbeats of a digest as heard now. Call it before the quorum round that confirms
+    /// this leader, and acknowledge the digest only after that round.
+    pub fn count(&self, digest: &Digest) {
+        self.count_at(digest, Instant::now());
+    }
+
+    fn count_at(&self, digest: &Digest, now: Instant) {
+        let mut inner = self.lock();
+        for (container, boot, seq) in &digest.heartbeats {
+            let heard = inner.heard.entry((*container, *boot)).or_insert_with(|| Heard {
+                at: now,
+                seqs: Vec::new(),
+            });
+            match heard.seqs.iter_mut().find(|(from, _)| *from == digest.from) {
+                Some((_, known)) if *known == *seq => continue,
+                Some((_, known)) => *known = *seq,
+                None => heard.seqs.push((digest.from, *seq)),
+            }
+            heard.at = now;
+        }
+    }
+
+    /// Grants everything a fresh window.
+    pub(super) fn grant(&self, now: Instant) {
+        let mut inner = self.lock();
+        inner.granted = Some(now);
+        inner
+            .heard
+            .retain(|_, heard| now.saturating_duration_since(heard.at) < FORGET);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics while it is held; if something did, the table still only holds times.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the loop remembers of a container between its looks.
+#[derive(Debug)]
+struct Seen {
+    /// Which session it had. A new one, like a new leader, starts a fresh window.
+    connected: Revision,
+    granted: Instant,
+    state: ContainerState,
+    /// Since when it is in this state, as far as this leader saw.
+    since: Instant,
+}
+
+/// The containers as the loop saw them last.
+#[derive(Debug, Default)]
+struct Watched {
+    seen: BTreeMap<ContainerId, Seen>,
+}
+
+impl Watched {
+    /// The verdicts that are due.
+    fn judge(
+        &mut self,
+        state: &State,
+        table: &LivenessTable,
+        windows: &Windows,
+        now: Instant,
+    ) -> Vec<(Arc<Container>, Judgement)> {
+        if self.seen.len() > 2 * state.containers(None).count() {
+            self.seen.retain(|id, _| state.container(*id).is_some());
+        }
+        let inner = table.lock();
+        let mut due = Vec::new();
+        for container in state.containers(None).filter(|c| c.boot != 0) {
+            let seen = self.note(container, now);
+            let heard = inner.heard.get(&(container.id, container.boot)).map(|h| h.at);
+            let alive = [heard, inner.granted, Some(seen.granted)]
+                .into_iter()
+                .flatten()
+                .max();
+            let silence = alive.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+            let back_for = heard.map_or(Duration::ZERO, |at| at.saturating_duration_since(seen.since));
+            if let Some(judgement) = plan::judge(container, silence, back_for, windows) {
+                due.push((container.clone(), judgement));
+            }
+        }
+        due
+    }
+
+    fn note(&mut self, container: &Container, now: Instant) -> &Seen {
+        let seen = self.seen.entry(container.id).or_insert_with(|| Seen {
+            connected: container.connected,
+            granted: now,
+            state: container.state,
+            since: now,
+        });
+        if seen.connected != container.connected {
+            seen.connected = container.connected;
+            seen.granted = now;
+        }
+        if seen.state != container.state {
+            seen.state = container.state;
+            seen.since = now;
+        }
+        seen
+    }
+}
+
+pub(super) async fn run<R: Replica>(replica: R, table: Arc<LivenessTable>, windows: Windows, term: u64) {
+    let mut watched = Watched::default();
+    let mut proposing = JoinSet::new();
+    let mut in_flight = BTreeSet::new();
+    let mut due = Instant::now() + PERIOD;
+    loop {
+        sleep_until(due).await;
+        let now = Instant::now();
+        let late = now.saturating_duration_since(due);
+        due = now + PERIOD;
+        while let Some(answered) = proposing.try_join_next() {
+            match answered {
+                Ok(id) => in_flight.remove(&id),
+                // A proposal task does not panic; if one did, its container may be judged again.
+                Err(_) => {
+                    in_flight.clear();
+                    false
+                }
+            };
+        }
+        if late > ASLEEP {
+            tracing::warn!(
+                ?late,
+                "this manager was stopped for a while: silences are counted anew"
+            );
+            table.grant(now);
+            continue;
+        }
+        let state = replica.state();
+        for (container, judgement) in watched.judge(&state, &table, &windows, now) {
+            if in_flight.len() == IN_FLIGHT {
+                break;
+            }
+            if in_flight.insert(container.id) {
+                proposing.spawn(propose(replica.clone(), term, container, judgement));
+            }
+        }
+    }
+}
+
+async fn propose<R: Replica>(
+    replica: R,
+    term: u64,
+    container: Arc<Container>,
+    judgement: Judgement,
+) -> ContainerId {
+    let Judgement {
+        state,
+        fenced,
+        reason,
+    } = judgement;
+    tracing::info!(container = %container.name, ?state, fenced, %reason, "a container is judged");
+    let command = ContainerCommand::Judge {
+        id: container.id,
+        version: container.version,
+        term,
+        state,
+        fenced,
+        reason,
+    };
+    match replica.propose(Command::Container(command)).await {
+        Ok(reply) => {
+            if let Err(rejection) = reply.result {
+                tracing::debug!(container = %container.name, %rejection, "the verdict came too late");
+            }
+        }
+        Err(error) => {
+            tracing::warn!(container = %container.name, %error, "a verdict was not confirmed");
+        }
+    }
+    container.id
+}
+
+#[cfg(test)]
+#[path = "liveness_tests.rs"]
+mod tests;

@@ -1,0 +1,45 @@
+//! What a control loop needs of the replicated state.
+
+use std::{future::Future, sync::Arc};
+
+use tokio::sync::watch;
+
+use crate::{
+    command::{Command, Reply},
+    consensus::{Consensus, Leadership, ProposeError},
+    model::Revision,
+    state::State,
+};
+
+/// Proposes, and shows the state as it is here. [`Consensus`] in life, one process in tests.
+pub trait Replica: Clone + Send + Sync + 'static {
+    /// Proposes a command and waits for its answer.
+    fn propose(&self, command: Command) -> impl Future<Output = Result<Reply, ProposeError>> + Send;
+
+    /// The state as it is here.
+    fn state(&self) -> Arc<State>;
+
+    /// Wakes after each applied batch.
+    fn watch_applied(&self) -> watch::Receiver<Revision>;
+
+    /// Wakes when this manager starts or stops leading.
+    fn watch_leadership(&self) -> watch::Receiver<Option<Leadership>>;
+}
+
+impl Replica for Consensus {
+    async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
+        Self::propose(self, None, command).await
+    }
+
+    fn state(&self) -> Arc<State> {
+        Self::state(self)
+    }
+
+    fn watch_applied(&self) -> watch::Receiver<Revision> {
+        Self::watch_applied(self)
+    }
+
+    fn watch_leadership(&self) -> watch::Receiver<Option<Leadership>> {
+        Self::watch_leadership(self)
+    }
+}

@@ -1,0 +1,222 @@
+//! One manager process, put together: identity, stores, listeners, loops; and its orderly end.
+//!
+//! Nothing is decided here. A manager starts by finding out who it is ([`identity`]), binds its three
+//! ports before it opens its stores (so that a taken port costs nothing), starts consensus, and then
+//! what stands on it: peers, sessions, control loops, API. On a stop it hands leadership over first,
+//! so that nobody has to wait for an election.
+
+mod identity;
+mod join;
+mod peers;
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use self::{identity::Identity, peers::TlsDial};
+use crate::{
+    api,
+    config::{Address, ManagerConfig, PortConfig, advertised},
+    consensus::{Consensus, Fatal, Options, RaftSettings, StartError},
+    control::{self, LivenessTable},
+    model::PeerInfo,
+    plan::Windows,
+    security::{self, Leaf, SecurityError},
+};
+
+pub use self::{identity::IdentityError, join::JoinError};
+
+/// How long handing over leadership may hold up a stop.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// How long open requests may hold up a stop.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Why a manager did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Who it is could not be found out.
+    #[error("this manager's identity can't be used")]
+    Identity(#[from] IdentityError),
+    /// A port is not to be had.
+    #[error("can't listen on {address} for {what}: set `{key}` to a free address")]
+    Listen {
+        /// Which address.
+        address: String,
+        /// What for.
+        what: &'static str,
+        /// The configuration's key.
+        key: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Certificates.
+    #[error("this manager's certificates can't be used")]
+    Security(#[from] SecurityError),
+    /// Consensus.
+    #[error("the replicated log does not start")]
+    Consensus(#[from] StartError),
+    /// The session server.
+    #[error("the session server does not start")]
+    Sessions(#[source] io::Error),
+}
+
+/// Runs a manager until `shutdown`.
+///
+/// # Errors
+/// [`NodeError`] when it could not start. What ends a running manager goes to `fatal`.
+pub async fn run(
+    config: ManagerConfig,
+    metrics: api::RenderMetrics,
+    fatal: Fatal,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
+    let (api_listener, api) = listen(
+        &config.api.listen,
+        config.api.advertise.as_ref(),
+        "the API",
+        "api.listen",
+    )
+    .await?;
+    let (peer_listener, peer) = listen_port(&config.peers, "other managers", "peers.listen").await?;
+    let (session_listener, session) = listen_port(&config.sessions, "runners", "sessions.listen").await?;
+    let me = PeerInfo {
+        peer: peer.to_string(),
+        api: api.to_string(),
+        session: session.to_string(),
+    };
+
+    let mut identity = Identity::find(&config).await?;
+    let hosts = [api.host(), peer.host(), session.host()].map(str::to_owned);
+    let leaf = Leaf::for_manager(&identity.ca, &identity.tls_dir(), identity.id, &hosts)?;
+    let trust = identity.ca.trust().clone();
+    let peer_tls = security::peer_server(&leaf, &trust)?;
+    let dial = Arc::new(TlsDial::new(security::peer_client(&leaf, &trust)?));
+
+    let windows = Windows {
+        suspect: config.liveness.suspect,
+        lost: config.liveness.lost,
+        fence: config.liveness.fence,
+    };
+    let liveness = Arc::new(LivenessTable::default());
+    let counting = liveness.clone();
+    let options = Options {
+        id: identity.id,
+        incarnation: identity.incarnation,
+        info: me.clone(),
+        data_dir: config.data_dir.clone(),
+        raft: RaftSettings {
+            heartbeat: config.raft.heartbeat,
+            election_min: config.raft.election_min,
+            election_max: config.raft.election_max,
+            snapshot_every: config.raft.snapshot_every,
+            keep_logs: config.raft.keep_logs,
+        },
+        first: identity.first(&me),
+        bootstrap: identity.bootstrap(),
+        dial,
+        on_digest: Arc::new(move |digest| counting.count(digest)),
+        fatal,
+    };
+    let (consensus, running) = Consensus::start(options).await?;
+    let running = Arc::new(running);
+    identity.begun()?;
+
+    let tasks = TaskTracker::new();
+    // Peers are served until the very end: a stopping leader needs them to hand over.
+    let peers_end = CancellationToken::new();
+    tasks.spawn(peers::accept(
+        peer_listener,
+        peer_tls,
+        running.clone(),
+        peers_end.clone(),
+    ));
+    tasks.spawn(identity::announce(
+        identity.secrets.take(),
+        consensus.clone(),
+        shutdown.clone(),
+    ));
+
+    let controller = control::Controller::start(consensus.clone(), liveness, windows, shutdown.child_token());
+    drop(session_listener);
+    let transport = if config.api.plain {
+        api::Transport::Plain
+    } else {
+        api::Transport::Tls(security::api_server(&leaf)?)
+    };
+    let limits = api::Limits {
+        connections: config.api.max_connections as usize,
+        ..api::Limits::default()
+    };
+    let deps = api::Deps {
+        consensus: consensus.clone(),
+        ca: identity.ca.clone(),
+        metrics,
+    };
+    let serving = tasks.spawn(api::serve(
+        api_listener,
+        transport,
+        limits,
+        deps,
+        shutdown.child_token(),
+    ));
+    info!(manager = identity.id, api = %me.api, peers = %me.peer, sessions = %me.session, "started");
+
+    shutdown.cancelled().await;
+    info!("stopping");
+    hand_over(&consensus).await;
+    if timeout(DRAIN, serving).await.is_err() {
+        warn!("some requests were still open after {DRAIN:?}; they are cut off");
+    }
+    controller.stopped().await;
+    running.stop().await;
+    peers_end.cancel();
+    tasks.close();
+    if timeout(DRAIN, tasks.wait()).await.is_err() {
+        warn!("some connections did not end within {DRAIN:?}");
+    }
+    info!("stopped");
+    Ok(())
+}
+
+async fn listen(
+    address: &Address,
+    advertise: Option<&Address>,
+    what: &'static str,
+    key: &'static str,
+) -> Result<(TcpListener, Address), NodeError> {
+    let refused = |source| NodeError::Listen {
+        address: address.to_string(),
+        what,
+        key,
+        source,
+    };
+    let listener = TcpListener::bind((address.host(), address.port()))
+        .await
+        .map_err(refused)?;
+    let bound = listener.local_addr().map_err(refused)?.port();
+    Ok((listener, advertised(address, advertise, bound)))
+}
+
+async fn listen_port(
+    port: &PortConfig,
+    what: &'static str,
+    key: &'static str,
+) -> Result<(TcpListener, Address), NodeError> {
+    listen(&port.listen, port.advertise.as_ref(), what, key).await
+}
+
+/// Gives leadership away before the end, if this manager leads and somebody can take it.
+async fn hand_over(consensus: &Consensus) {
+    if consensus.status().leader != Some(consensus.id()) || consensus.status().managers.len() < 2 {
+        return;
+    }
+    match timeout(HAND_OVER, consensus.transfer_leadership(None)).await {
+        Ok(Ok(())) => info!("leadership is handed over"),
+        Ok(Err(error)) => warn!(%error, "leadership was not handed over; the others will elect"),
+        Err(_) => warn!("leadership was not handed over within {HAND_OVER:?}; the others will elect"),
+    }
+}

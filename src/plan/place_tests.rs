@@ -1,0 +1,178 @@
+use std::time::Instant;
+
+use super::*;
+use crate::{
+    command::{AgentCommand, Command, Outcome},
+    plan::{
+        Verdict, explain,
+        fixture::{Fixture, container_id},
+    },
+};
+
+fn chosen(plan: &Plan) -> Vec<(u64, u64)> {
+    plan.placements
+        .iter()
+        .map(|p| (p.agent.0, p.container.0))
+        .collect()
+}
+
+#[test]
+fn the_least_loaded_is_chosen_and_the_plan_counts_itself() {
+    let mut fixture = Fixture::default();
+    for n in 1..=3 {
+        fixture.ready(n, "", 1_000);
+    }
+    for n in 1..=7 {
+        fixture.agent(n, "", 100);
+    }
+    let plan = place(&fixture.state, 100);
+    assert_eq!(
+        chosen(&plan),
+        [(1, 1), (2, 2), (3, 3), (4, 1), (5, 2), (6, 3), (7, 1)]
+    );
+    assert_eq!(
+        plan,
+        place(&fixture.state, 100),
+        "a plan is a function of the state"
+    );
+
+    let reply = fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
+    assert_eq!(reply.result, Ok(Outcome::Placed { made: 7, refused: 0 }));
+    fixture.agent(8, "", 100);
+    assert_eq!(chosen(&place(&fixture.state, 100)), [(8, 2)]);
+}
+
+#[test]
+fn a_bigger_container_takes_a_bigger_share() {
+    let mut fixture = Fixture::default();
+    fixture.ready(1, "", 1_000);
+    fixture.ready(2, "", 3_000);
+    for n in 1..=40 {
+        fixture.agent(n, "", 100);
+    }
+    let plan = place(&fixture.state, 100);
+    let on_big = chosen(&plan).iter().filter(|(_, c)| *c == 2).count();
+    assert_eq!((plan.placements.len(), on_big), (40, 30));
+}
+
+#[test]
+fn agents_that_ask_for_nothing_spread_by_number() {
+    let mut fixture = Fixture::default();
+    for n in 1..=4 {
+        fixture.ready(n, "", 0);
+    }
+    for n in 1..=8 {
+        fixture.agent(n, "", 0);
+    }
+    let mut on: Vec<_> = chosen(&place(&fixture.state, 100))
+        .iter()
+        .map(|(_, c)| *c)
+        .collect();
+    on.sort_unstable();
+    assert_eq!(on, [1, 1, 2, 2, 3, 3, 4, 4]);
+}
+
+#[test]
+fn who_fits_nowhere_is_told_why() {
+    let mut fixture = Fixture::default();
+    fixture.agent(1, "", 100);
+    let reason = |fixture: &Fixture| place(&fixture.state, 9).waiting[0].reason.to_string();
+    assert_eq!(reason(&fixture), "no container has joined yet");
+
+    fixture.ready(1, "gpu=yes", 200);
+    fixture.ready(2, "", 900);
+    fixture.ready(3, "", 900);
+    let placements = place(&fixture.state, 9).placements;
+    fixture.apply(Command::Agent(AgentCommand::Place(placements)));
+    fixture.agent(2, "gpu", 500);
+    assert_eq!(
+        reason(&fixture),
+        "3 containers: 2 do not match `gpu`, 1 has no room (needs 500m CPU and 0 MiB, at most 100m CPU and 1024 MiB free)"
+    );
+}
+
+#[test]
+fn one_that_fits_nowhere_does_not_stand_in_the_way() {
+    let mut fixture = Fixture::default();
+    fixture.ready(1, "", 1_000);
+    for n in 1..=50 {
+        fixture.agent(n, "zone=nowhere", 0);
+    }
+    fixture.agent(51, "", 100);
+    let plan = place(&fixture.state, 1);
+    assert_eq!(chosen(&plan), [(51, 1)]);
+    assert_eq!(plan.waiting.len(), 50);
+}
+
+#[test]
+fn a_plan_never_overfills() {
+    let mut fixture = Fixture::default();
+    fixture.ready(1, "", 1_000);
+    fixture.ready(2, "", 250);
+    for n in 1..=20 {
+        fixture.agent(n, "", if n % 2 == 0 { 100 } else { 130 });
+    }
+    let plan = place(&fixture.state, 100);
+    let planned = u32::try_from(plan.placements.len()).unwrap();
+    assert!(planned >= 9 && !plan.waiting.is_empty());
+    let reply = fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
+    assert_eq!(
+        reply.result,
+        Ok(Outcome::Placed {
+            made: planned,
+            refused: 0
+        })
+    );
+    assert!(place(&fixture.state, 100).placements.is_empty());
+}
+
+#[test]
+fn explain_has_a_word_for_every_container() {
+    let mut fixture = Fixture::default();
+    fixture.ready(1, "gpu=yes", 1_000);
+    fixture.ready(2, "", 1_000);
+    fixture.ready(3, "gpu=yes", 10);
+    fixture.agent(1, "gpu", 100);
+    let agent = fixture.state.pending().next().unwrap().clone();
+    let words: Vec<_> = explain(&fixture.state, &agent);
+    assert!(matches!(words[0], (id, Verdict::Fits { .. }) if id == container_id(1)));
+    assert_eq!(words[1].1.to_string(), "does not match `gpu`");
+    assert_eq!(
+        words[2].1.to_string(),
+        "no room: needs 100m CPU and 0 MiB, 10m CPU and 1024 MiB free"
+    );
+    let plan = place(&fixture.state, 1);
+    fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
+    let agent = fixture.state.agent(agent.id).unwrap().clone();
+    assert_eq!(explain(&fixture.state, &agent)[0].1, Verdict::Here);
+}
+
+/// Not a test of speed, which would depend on the machine: prints it for whoever asks with
+/// `cargo test --release plan_speed -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+#[allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "measures itself"
+)]
+fn plan_speed() {
+    let mut fixture = Fixture::default();
+    for n in 1..=5_000 {
+        fixture.ready(n, "", 64_000);
+    }
+    for n in 1..=100_000 {
+        fixture.agent(n, "", 100);
+    }
+    let (started, mut placed) = (Instant::now(), 0);
+    let mut planning = std::time::Duration::ZERO;
+    while placed < 100_000 {
+        let begun = Instant::now();
+        let plan = place(&fixture.state, 1_000);
+        planning += begun.elapsed();
+        placed += plan.placements.len();
+        fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
+    }
+    let all = started.elapsed();
+    println!("100,000 placements among 5,000 containers: planned in {planning:?}, with apply {all:?}");
+}
