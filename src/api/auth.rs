@@ -154,6 +154,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Role;
 
     fn with(value: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -206,7 +207,7 @@ mod tests {
                 key: None,
                 command,
             };
-            assert!(state.apply(1, &proposal).result.is_ok());
+            assert!(state.apply(1, 1, &proposal).result.is_ok());
             state
         };
         let verdict = |state: &State, shown: &ApiToken, action| {
