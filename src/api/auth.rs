@@ -154,6 +154,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Role;
 
     fn with(value: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();

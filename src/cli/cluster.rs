@@ -1,0 +1,183 @@
+//! `quorate cluster`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{
+    Context, Failure, join_token,
+    output::{Output, Row, or_dash},
+};
+use crate::{
+    client::types::{Check, ClusterStatus, ManagerView},
+    model::ManagerId,
+    security::Bundle,
+};
+
+/// What can be done with the cluster.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// The cluster as one manager sees it; works without a quorum
+    Status,
+    /// Whether all is well, check by check; exits with 1 if not
+    Health,
+    /// The managers
+    Managers,
+    /// Hands leadership to another manager
+    Transfer {
+        /// Its id; the one furthest ahead when left out
+        #[arg(long)]
+        to: Option<ManagerId>,
+    },
+    /// Removes a manager for ever; refused when that would cost the quorum
+    RemoveManager {
+        /// Its id
+        id: ManagerId,
+    },
+    /// Makes the bundle that a new cluster starts from: its CA and first tokens
+    Init {
+        /// Where to; must not hold a bundle yet
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Join tokens, which let runners and managers in
+    #[command(subcommand)]
+    JoinToken(join_token::Verb),
+}
+
+impl Row for ManagerView {
+    fn head(wide: bool) -> Vec<&'static str> {
+        let mut head = vec!["ID", "API", "VOTER", "HEALTHY", "APPLIED"];
+        if wide {
+            head.extend(["PEER", "SESSION"]);
+        }
+        head
+    }
+
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let mut cells = vec![
+            self.id.to_string(),
+            self.api.clone(),
+            yes(self.voter),
+            yes(self.healthy),
+            or_dash(self.applied),
+        ];
+        if wide {
+            cells.extend([self.peer.clone(), self.session.clone()]);
+        }
+        cells
+    }
+}
+
+impl Row for Check {
+    fn head(_: bool) -> Vec<&'static str> {
+        vec!["CHECK", "HEALTHY", "DETAIL"]
+    }
+
+    fn cells(&self, _: bool) -> Vec<String> {
+        vec![self.name.clone(), yes(self.healthy), self.detail.clone()]
+    }
+}
+
+fn yes(yes: bool) -> String {
+    if yes { "yes" } else { "no" }.to_owned()
+}
+
+pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
+    let (client, output) = (&context.client, &context.output);
+    match verb {
+        Verb::Status => status(&client.cluster_status().await?, output),
+        Verb::Health => {
+            let health = client.cluster_health().await?;
+            output.rows(&health.checks, &health)?;
+            if health.healthy {
+                return Ok(());
+            }
+            Err(Failure::local(
+                "the cluster is not healthy",
+                "see the checks that say `no`",
+            ))
+        }
+        Verb::Managers => output.list(&client.managers().await?),
+        Verb::Transfer { to } => {
+            let changed = client.transfer_leadership(to).await?;
+            output.changed("leadership was handed over", &changed)
+        }
+        Verb::RemoveManager { id } => {
+            let changed = client.remove_manager(id).await?;
+            output.changed(&format!("manager {id} was removed for ever"), &changed)
+        }
+        Verb::JoinToken(verb) => join_token::run(context, verb).await,
+        Verb::Init { out } => init(&out, output),
+    }
+}
+
+fn status(status: &ClusterStatus, output: &Output) -> Result<(), Failure> {
+    if output.is_table() {
+        let head = format!(
+            "cluster {}, leader {}, term {}, revision {} (as manager {} sees it)\n\n",
+            or_dash(status.cluster_id.as_ref()),
+            or_dash(status.leader),
+            status.term,
+            status.revision,
+            status.answered_by,
+        );
+        super::output::print(head.as_bytes())?;
+    }
+    output.rows(&status.managers, status)
+}
+
+#[derive(Serialize)]
+struct Made<'a> {
+    dir: &'a Path,
+    ca: String,
+}
+
+/// Makes a bundle. Needs no cluster.
+pub(super) fn init(out: &Path, output: &Output) -> Result<(), Failure> {
+    let bundle = Bundle::create(out).map_err(|error| {
+        let mut what = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            what = format!("{what}: {error}");
+            cause = error.source();
+        }
+        Failure::local(
+            what,
+            "give another directory with --out, or look at its permissions",
+        )
+    })?;
+    let dir = out.display();
+    let sentence = format!(
+        "A new cluster's bundle is in {dir}.\n\
+         \n\
+         1. Copy the directory to each first manager, and name it in `[bootstrap] dir` of its configuration.\n\
+         2. Start them: `quorate manager --config manager.toml`.\n\
+         3. Give runners `join.token`, and keep `admin.token` and `ca.key` to yourself.\n\
+         \n\
+         CA fingerprint (SHA-256): {}",
+        bundle.ca.fingerprint()
+    );
+    let made = Made {
+        dir: out,
+        ca: bundle.ca.fingerprint().to_string(),
+    };
+    output.said(&sentence, &made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::Format;
+
+    #[test]
+    fn a_bundle_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("bundle");
+        let output = Output::new(Format::Json);
+        init(&out, &output).unwrap();
+        assert!(out.join("ca.pem").exists() && out.join("admin.token").exists());
+        assert_eq!(init(&out, &output).unwrap_err().exit_code(), 1);
+    }
+}
