@@ -26,7 +26,7 @@ use super::{
     proposer, reads,
     snapshot_store::SnapshotStore,
     state_machine::StateMachine,
-    status::{self, Fatal},
+    status::{self, Fatal, Halt},
     types::{Raft, TypeConfig},
 };
 use crate::{
@@ -162,7 +162,9 @@ impl Consensus {
             membership,
             digests,
         });
-        let log = LogStore::<TypeConfig>::open(&data_dir.join("raft"), fatal.clone())?;
+        let storage_fatal = fatal.clone();
+        let halt = Arc::new(move |why| storage_fatal(Halt::Storage(why)));
+        let log = LogStore::<TypeConfig>::open(&data_dir.join("raft"), halt)?;
         let snapshots = SnapshotStore::open(&data_dir.join("snapshots")).map_err(io::Error::other);
         let snapshots = Arc::new(snapshots.map_err(StartError::Snapshots)?);
         let machine = StateMachine::open(shared.clone(), snapshots.clone()).map_err(StartError::Snapshots)?;
@@ -251,10 +253,10 @@ async fn form(core: Arc<Core>, peers: BTreeMap<ManagerId, PeerInfo>, fatal: Fata
                             knows: Some(known),
                         },
                     )) if known != me.incarnation => {
-                        return fatal(format!(
+                        return fatal(Halt::Consensus(format!(
                             "manager {} is known to the cluster with another data directory: its data were lost, so it can't come back as itself; remove it and join it as a new manager",
                             me.id
-                        ));
+                        )));
                     }
                     Ok((
                         _,
@@ -263,10 +265,10 @@ async fn form(core: Arc<Core>, peers: BTreeMap<ManagerId, PeerInfo>, fatal: Fata
                             knows: None,
                         },
                     )) => {
-                        return fatal(format!(
+                        return fatal(Halt::Consensus(format!(
                             "manager {id} has a cluster without manager {}: join it with a join token instead",
                             me.id
-                        ));
+                        )));
                     }
                     Ok((
                         incarnation,
@@ -336,7 +338,7 @@ async fn join(core: Arc<Core>, peers: Vec<(ManagerId, PeerInfo)>, info: PeerInfo
             match link.call(request, Duration::from_secs(10)).await {
                 Ok(Response::Membership(Ok(()))) => info!(manager = me.id, "joined as a learner"),
                 Ok(Response::Membership(Err(super::error::MembershipError::Invalid(why)))) => {
-                    return fatal(why);
+                    return fatal(Halt::Consensus(why));
                 }
                 other => warn!(answer = ?other, "not added yet; asking again"),
             }
