@@ -193,6 +193,7 @@ impl Core {
             Request::Propose(proposals) => {
                 Response::Proposed(proposer::take_forwarded(self, proposals).await)
             }
+            Request::Status if leads => Response::Status(self.shared.status.borrow().clone()),
             Request::ReadIndex if leads => match self.join_read_round().await {
                 Ok(revision) => Response::ReadIndex(revision),
                 Err(error) => Response::Failed(error.to_string()),

@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     error::{MembershipError, ProposeError, ReadError},
+    figures::Figures,
     proposer::weight,
 };
 use crate::{
@@ -115,6 +116,7 @@ pub struct Status {
 pub(super) struct Shared {
     pub id: ManagerId,
     pub published: ArcSwap<State>,
+    pub figures: Figures,
     pub applied: watch::Sender<Revision>,
     pub status: watch::Sender<Status>,
     pub leadership: watch::Sender<Option<Leadership>>,
@@ -156,7 +158,8 @@ impl Consensus {
         let place = places
             .try_acquire_many_owned(size)
             .map_err(|_| ProposeError::Overloaded)?;
-        let deadline = Instant::now() + DEADLINE;
+        let began = Instant::now();
+        let deadline = began + DEADLINE;
         let pending = Pending {
             proposal,
             deadline,
@@ -169,8 +172,10 @@ impl Consensus {
             .send(pending)
             .map_err(|_| ProposeError::Stopping)?;
         // The proposer answers each pending proposal; it only drops one when the process ends.
-        wait.await
-            .unwrap_or_else(|_| Err(ProposeError::Unknown("this manager stopped".into())))
+        let answer = wait.await;
+        self.shared.figures.proposals.increment(1);
+        self.shared.figures.proposal_seconds.record(began.elapsed());
+        answer.unwrap_or_else(|_| Err(ProposeError::Unknown("this manager stopped".into())))
     }
 
     /// The state as of now or later: everything acknowledged anywhere before this call is in it.

@@ -12,6 +12,7 @@
 mod core;
 mod durable;
 mod error;
+mod figures;
 mod handle;
 pub mod log_store;
 mod membership;

@@ -6,7 +6,7 @@
 
 use std::{mem, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     core::{Core, Route},
@@ -32,7 +32,10 @@ pub(super) async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<ReadWaiter>) 
         while let Ok(more) = queue.try_recv() {
             waiting.push(more);
         }
-        match round(&core).await {
+        let began = Instant::now();
+        let index = round(&core).await;
+        core.shared.figures.round_seconds.record(began.elapsed());
+        match index {
             Some(index) => {
                 for waiter in mem::take(&mut waiting) {
                     // Nobody waits any more: the client went away.

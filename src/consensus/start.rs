@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -18,13 +18,14 @@ use tracing::{info, warn};
 
 use super::{
     core::{Core, OnDigest},
+    figures::{Figures, count_objects},
     handle::{Consensus, PROPOSAL_BYTES, READ_QUEUE, Shared, Status},
     log_store::{LogStore, OpenError},
     membership,
     network::Network,
     peers::{self, BoxedStream, Dial, Lane, Link, Me, Probe, Request, Response},
     proposer, reads,
-    snapshot_store::SnapshotStore,
+    snapshot_store::{SnapshotError, SnapshotStore},
     state_machine::StateMachine,
     status::{self, Fatal, Halt},
     types::{Raft, TypeConfig},
@@ -95,7 +96,10 @@ pub enum StartError {
     Log(#[from] OpenError),
     /// The snapshots.
     #[error("the snapshots can't be used")]
-    Snapshots(#[source] io::Error),
+    Snapshots(#[from] SnapshotError),
+    /// What the latest snapshot holds.
+    #[error("the latest snapshot can't be taken up")]
+    Machine(#[from] io::Error),
     /// Raft's settings contradict each other.
     #[error("raft refuses its settings")]
     Settings(#[from] openraft::ConfigError),
@@ -105,10 +109,18 @@ pub enum StartError {
 }
 
 /// The running consensus of one manager.
-#[derive(Debug)]
 pub struct Running {
     core: Arc<Core>,
+    log: LogStore<TypeConfig>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("core", &self.core)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Running {
@@ -124,6 +136,7 @@ impl Running {
             warn!(%error, "raft did not stop cleanly");
         }
         self.tasks.iter().for_each(JoinHandle::abort);
+        self.log.close().await;
     }
 }
 
@@ -153,6 +166,7 @@ impl Consensus {
         let shared = Arc::new(Shared {
             id,
             published: ArcSwap::from_pointee(State::default()),
+            figures: Figures::default(),
             applied: watch::Sender::new(0),
             status: watch::Sender::new(Status::default()),
             leadership: watch::Sender::new(None),
@@ -162,18 +176,22 @@ impl Consensus {
             membership,
             digests,
         });
-        let storage_fatal = fatal.clone();
-        let halt = Arc::new(move |why| storage_fatal(Halt::Storage(why)));
-        let log = LogStore::<TypeConfig>::open(&data_dir.join("raft"), halt)?;
-        let snapshots = SnapshotStore::open(&data_dir.join("snapshots")).map_err(io::Error::other);
-        let snapshots = Arc::new(snapshots.map_err(StartError::Snapshots)?);
-        let machine = StateMachine::open(shared.clone(), snapshots.clone()).map_err(StartError::Snapshots)?;
+        let (dir, fatal_storage) = (data_dir.join("raft"), fatal.clone());
+        let hook = Arc::new(move |why| fatal_storage(Halt::Storage(why)));
+        let log = blocking(move || LogStore::<TypeConfig>::open(&dir, hook)).await??;
+        let (dir, publish) = (data_dir.join("snapshots"), shared.clone());
+        let (snapshots, machine) = blocking(move || {
+            let snapshots = Arc::new(SnapshotStore::open(&dir)?);
+            let machine = StateMachine::open(publish, snapshots.clone())?;
+            Ok::<_, StartError>((snapshots, machine))
+        })
+        .await??;
         let network = Network {
             dial: dial.clone(),
             me,
         };
         let config = Arc::new(raft_config(&raft).validate()?);
-        let raft = Raft::new(id, config, network, log, machine).await;
+        let raft = Raft::new(id, config, network, log.clone(), machine).await;
         let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
         let core = Core {
             me,
@@ -197,9 +215,15 @@ impl Consensus {
             tokio::spawn(status::run_watch(core.raft.clone(), fatal.clone())),
             tokio::spawn(begin(core.clone(), first, info, fatal)),
             tokio::spawn(found(handle.clone(), bootstrap)),
+            tokio::spawn(count_objects(handle.clone())),
         ];
-        Ok((handle, Running { core, tasks }))
+        Ok((handle, Running { core, log, tasks }))
     }
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
 }
 
 fn raft_config(settings: &RaftSettings) -> Config {

@@ -7,6 +7,7 @@ use openraft::{Instant, ServerState, async_runtime::watch::WatchReceiver};
 use super::{
     core::{Core, Route},
     handle::{Leadership, ManagerStatus, Status},
+    peers::{Request, Response},
     types::Raft,
 };
 use crate::model::{ManagerId, Revision};
@@ -97,7 +98,17 @@ fn look(core: &Core) -> Status {
 pub(super) async fn run(core: Arc<Core>) {
     let mut changes = core.raft.server_metrics();
     loop {
-        let status = look(&core);
+        let plain = look(&core);
+        // A change of leader is told at once; the rest may wait for the leader's view.
+        core.shared.status.send_if_modified(|known| {
+            let changed = (known.leader, known.term) != (plain.leader, plain.term);
+            if changed {
+                known.clone_from(&plain);
+            }
+            changed
+        });
+        let status = with_leaders_view(&core, plain).await;
+        core.shared.figures.show(&status);
         core.shared.status.send_if_modified(|known| {
             let changed = *known != status;
             *known = status;
@@ -107,6 +118,24 @@ pub(super) async fn run(core: Arc<Core>) {
             return;
         }
     }
+}
+
+/// Only the leader hears from everybody: elsewhere its view of the others is added, when it answers.
+async fn with_leaders_view(core: &Core, mut status: Status) -> Status {
+    let Route::There(link) = core.route() else {
+        return status;
+    };
+    if let Ok(Response::Status(view)) = link.call(Request::Status, REFRESH / 2).await {
+        for (id, manager) in &mut status.managers {
+            if *id != core.me.id
+                && let Some(seen) = view.managers.get(id)
+            {
+                manager.healthy = seen.healthy;
+                manager.applied = seen.applied;
+            }
+        }
+    }
+    status
 }
 
 /// Announces leadership once everything committed before it is applied here, and its end at once.

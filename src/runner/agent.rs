@@ -97,12 +97,15 @@ impl Actor {
             let _ = before.await;
         }
         while self.orders.has_changed().is_ok() {
-            let order = self.orders.borrow_and_update().clone();
+            let order = self.orders.borrow().clone();
             match order.want {
                 Want::Run => self.keep_running(&order).await,
                 Want::Stop => self.report_stopped(&order),
             }
-            if self.orders.changed().await.is_err() {
+            // Compared, not awaited as a change: the order may have changed while it was carried out.
+            let done = (order.epoch, order.want);
+            let other = self.orders.wait_for(|now| (now.epoch, now.want) != done).await;
+            if other.is_err() {
                 break;
             }
         }

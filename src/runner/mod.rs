@@ -135,6 +135,8 @@ struct Runner {
     supervisor: Option<Supervisor>,
     /// No certificate is asked for before this.
     renew_not_before: Instant,
+    /// The last heartbeat. Goes on over sessions, so that no number ever stands for two heartbeats.
+    seq: u64,
 }
 
 impl Runner {
@@ -169,6 +171,7 @@ impl Runner {
             identity: None,
             supervisor: None,
             renew_not_before: Instant::now(),
+            seq: 0,
         })
     }
 

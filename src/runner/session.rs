@@ -45,7 +45,6 @@ pub(super) struct Session<'a> {
     fence_after: Duration,
     /// Heartbeats without an acknowledgement, and when each was sent.
     waiting: VecDeque<(u64, Instant)>,
-    seq: u64,
     /// The last acknowledgement, or the opening.
     counted: Instant,
     reports: watch::Receiver<Latest>,
@@ -91,7 +90,6 @@ impl<'a> Session<'a> {
             link,
             fence_after: Duration::from_millis(fence_after_ms),
             waiting: VecDeque::new(),
-            seq: 0,
             counted: Instant::now(),
             reports,
             told,
@@ -153,14 +151,14 @@ impl<'a> Session<'a> {
     }
 
     async fn beat(&mut self) -> Result<(), SessionError> {
-        self.seq += 1;
+        self.runner.seq += 1;
+        let seq = self.runner.seq;
         let applied = self.runner.supervisor.as_ref().map_or(0, Supervisor::revision);
         // The lease counts from before the sending: later would be later than the truth.
-        self.waiting.push_back((self.seq, Instant::now()));
+        self.waiting.push_back((seq, Instant::now()));
         if self.waiting.len() > MAX_WAITING {
             self.waiting.pop_front();
         }
-        let seq = self.seq;
         self.link.send(&FromRunner::Heartbeat { seq, applied }).await
     }
 
@@ -202,6 +200,7 @@ impl<'a> Session<'a> {
             }
             FromManager::Refused { reason, retry } => Err(SessionError::Refused { reason, retry }),
             FromManager::Welcome { .. } => Err(SessionError::Unexpected("a second welcome")),
+            FromManager::Admitted { .. } => Err(SessionError::Unexpected("an answer to a manager")),
         }
     }
 

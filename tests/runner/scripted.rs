@@ -171,15 +171,26 @@ impl Peer {
         }
     }
 
-    /// Reports until one has this state.
+    /// Reports until one has this state. Only lasting states can be waited for: a report that is
+    /// overtaken by the next one is never sent.
     pub async fn report(&mut self, agent: AgentId, state: AgentState) -> AgentReport {
-        loop {
-            if let FromRunner::Report(report) = self.next().await
-                && (report.agent, report.state) == (agent, state)
-            {
-                return report;
+        let wanted = async {
+            loop {
+                if let FromRunner::Report(report) = self.next().await
+                    && (report.agent, report.state) == (agent, state)
+                {
+                    return report;
+                }
             }
-        }
+        };
+        let found = timeout(WAIT, wanted).await;
+        found.unwrap_or_else(|_| panic!("{agent} is never reported {state:?}"))
+    }
+
+    /// Waits for the runner's goodbye.
+    pub async fn goodbye(&mut self) {
+        let wanted = async { while self.next().await != FromRunner::Goodbye {} };
+        timeout(WAIT, wanted).await.expect("no goodbye");
     }
 
     pub async fn desire(&mut self, revision: Revision, agents: &[Assignment]) {

@@ -33,7 +33,7 @@ pub(super) use self::{
 };
 use super::{
     error::{MembershipError, ProposeError},
-    handle::Digest,
+    handle::{Digest, Status},
     types::{SnapshotMeta, TypeConfig, Vote},
 };
 use crate::{
@@ -108,6 +108,7 @@ pub(super) enum Request {
     SnapshotEnd,
     Propose(Vec<Proposal>),
     ReadIndex,
+    Status,
     Digest(Digest),
     AddManager { id: ManagerId, member: Member },
     RemoveManager { id: ManagerId },
@@ -125,6 +126,7 @@ pub(super) enum Response {
     Snapshot(SnapshotResponse<TypeConfig>),
     Proposed(Vec<Result<Reply, ForwardError>>),
     ReadIndex(Revision),
+    Status(Status),
     Membership(Result<(), MembershipError>),
     Probe(Probe),
     Failed(String),
