@@ -207,7 +207,7 @@ mod tests {
                 key: None,
                 command,
             };
-            assert!(state.apply(1, &proposal).result.is_ok());
+            assert!(state.apply(1, 1, &proposal).result.is_ok());
             state
         };
         let verdict = |state: &State, shown: &ApiToken, action| {

@@ -1,5 +1,5 @@
 use super::{super::fixture::Alone, *};
-use crate::{control::Replica as _, plan::Windows};
+use crate::plan::Windows;
 
 const ID: ContainerId = ContainerId(1);
 

@@ -1,0 +1,271 @@
+//! A cluster of real manager processes on loopback, for tests to hurt.
+
+#![allow(dead_code)] // each test binary uses its part
+
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use quorate::{
+    client::Client,
+    security::{Bundle, install_crypto},
+};
+use tempfile::TempDir;
+
+/// How long anything that must happen may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Three manager processes, or however many were asked for.
+pub struct Cluster {
+    pub dir: TempDir,
+    managers: Vec<Manager>,
+}
+
+struct Manager {
+    id: u64,
+    port: u16,
+    dir: PathBuf,
+    child: Option<Child>,
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Manager {
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn start(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.join("log"))
+            .unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(["manager", "--config"])
+            .arg(self.dir.join("manager.toml"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+    }
+}
+
+/// Three free ports in a row, found by trying.
+fn free_ports() -> u16 {
+    for _ in 0..200 {
+        let base = 20_000 + rand::random::<u16>() % 12_000;
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if (base..base + 3).all(free) {
+            return base;
+        }
+    }
+    panic!("no three free ports in a row in 200 tries");
+}
+
+impl Cluster {
+    /// Starts managers that form a cluster, and waits until each of them serves.
+    pub async fn start(count: u64) -> Self {
+        install_crypto();
+        let dir = TempDir::new().unwrap();
+        Bundle::create(&dir.path().join("bundle")).unwrap();
+        let managers: Vec<_> = (1..=count)
+            .map(|id| Manager {
+                id,
+                port: free_ports(),
+                dir: dir.path().join(format!("manager-{id}")),
+                child: None,
+            })
+            .collect();
+        let mut cluster = Self { dir, managers };
+        for at in 0..cluster.managers.len() {
+            cluster.write_config(at);
+            cluster.managers[at].start();
+        }
+        cluster.serving().await;
+        cluster
+    }
+
+    fn write_config(&self, at: usize) {
+        let Manager { id, port, dir, .. } = &self.managers[at];
+        fs::create_dir_all(dir).unwrap();
+        let mut config = format!(
+            "data_dir = {:?}\nname = \"manager-{id}\"\n[api]\nlisten = \"127.0.0.1:{}\"\n[peers]\nlisten = \"127.0.0.1:{}\"\n[sessions]\nlisten = \"127.0.0.1:{}\"\n[bootstrap]\ndir = {:?}\nid = {id}\n",
+            dir.join("data"),
+            port,
+            port + 1,
+            port + 2,
+            self.dir.path().join("bundle"),
+        );
+        for Manager { id, port, .. } in &self.managers {
+            config += &format!(
+                "[[bootstrap.peers]]\nid = {id}\napi = \"127.0.0.1:{}\"\npeer = \"127.0.0.1:{}\"\nsession = \"127.0.0.1:{}\"\n",
+                port,
+                port + 1,
+                port + 2
+            );
+        }
+        fs::write(dir.join("manager.toml"), config).unwrap();
+    }
+
+    /// A client of one manager only.
+    pub fn client(&self, at: usize) -> Client {
+        self.build(&[at], Duration::ZERO)
+    }
+
+    /// A client of all managers, which tries for a while.
+    pub fn client_of_all(&self) -> Client {
+        self.build(
+            &(0..self.managers.len()).collect::<Vec<_>>(),
+            Duration::from_secs(20),
+        )
+    }
+
+    fn build(&self, at: &[usize], retry: Duration) -> Client {
+        Client::builder()
+            .endpoints(
+                at.iter()
+                    .map(|at| format!("https://127.0.0.1:{}", self.managers[*at].port)),
+            )
+            .token(fs::read_to_string(self.bundle().join("admin.token")).unwrap())
+            .ca_pem(fs::read_to_string(self.bundle().join("ca.pem")).unwrap())
+            .retry_for(retry)
+            .build()
+            .unwrap()
+    }
+
+    pub fn bundle(&self) -> PathBuf {
+        self.dir.path().join("bundle")
+    }
+
+    pub fn session_port(&self, at: usize) -> u16 {
+        self.managers[at].port + 2
+    }
+
+    pub fn peer_port(&self, at: usize) -> u16 {
+        self.managers[at].port + 1
+    }
+
+    pub fn api_port(&self, at: usize) -> u16 {
+        self.managers[at].port
+    }
+
+    pub fn data_dir(&self, at: usize) -> PathBuf {
+        self.managers[at].dir.join("data")
+    }
+
+    pub fn log(&self, at: usize) -> String {
+        fs::read_to_string(self.managers[at].dir.join("log")).unwrap_or_default()
+    }
+
+    /// Kills a manager with SIGKILL.
+    pub fn kill(&mut self, at: usize) {
+        self.managers[at].kill();
+    }
+
+    pub fn restart(&mut self, at: usize) {
+        self.managers[at].start();
+    }
+
+    pub fn pid(&self, at: usize) -> u32 {
+        self.managers[at].child.as_ref().unwrap().id()
+    }
+
+    /// The exit code, once the manager has ended by itself.
+    pub async fn exit_code(&mut self, at: usize) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.managers[at].child.as_mut().unwrap().try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "manager {at} did not end:\n{}",
+                self.log(at)
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until every living manager answers linearizable reads.
+    pub async fn serving(&self) {
+        for (at, manager) in self.managers.iter().enumerate() {
+            if manager.child.is_none() {
+                continue;
+            }
+            let client = self.client(at);
+            let what = format!("manager {} serves", manager.id);
+            self.eventually(&what, async || {
+                let status = client.cluster_status().await.ok();
+                let founded = status.is_some_and(|s| s.cluster_id.is_some() && s.leader.is_some());
+                founded && client.configs(&Default::default()).await.is_ok()
+            })
+            .await;
+        }
+    }
+
+    /// Which manager leads, by index.
+    pub async fn leader(&self) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            for (at, manager) in self.managers.iter().enumerate() {
+                if manager.child.is_none() {
+                    continue;
+                }
+                let status = self.client(at).cluster_status().await.ok();
+                if status.is_some_and(|s| s.leader == Some(manager.id)) {
+                    return at;
+                }
+            }
+            assert!(Instant::now() < deadline, "nobody leads");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until something holds, and shows the managers' logs if it never does.
+    pub async fn eventually(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds().await {
+            if Instant::now() > deadline {
+                for at in 0..self.managers.len() {
+                    eprintln!("--- manager {}:\n{}", at + 1, tail(&self.log(at)));
+                }
+                panic!("in {PATIENCE:?} it was not so: {what}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+/// The bytes below a directory.
+pub fn disk_usage(dir: &Path) -> u64 {
+    let mut total = 0;
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let meta = entry.metadata().unwrap();
+        total += if meta.is_dir() {
+            disk_usage(&entry.path())
+        } else {
+            meta.len()
+        };
+    }
+    total
+}
