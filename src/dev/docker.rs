@@ -20,7 +20,9 @@ pub const PROGRAM: &str = "/quorate";
 
 /// Why no engine can be used, in words; `None` when one can.
 pub fn missing() -> Option<String> {
-    docker(&["version", "--format", "{{.Server.Version}}"]).err().map(|error| error.to_string())
+    docker(&["version", "--format", "{{.Server.Version}}"])
+        .err()
+        .map(|error| error.to_string())
 }
 
 /// Runs `docker` with these arguments; gives what it printed.
@@ -28,7 +30,10 @@ pub fn missing() -> Option<String> {
 /// # Errors
 /// When it can't be run or fails; with its words.
 pub fn docker(args: &[&str]) -> io::Result<String> {
-    printed(Command::new("docker").args(["--host", HOST]).args(args).output(), args)
+    printed(
+        Command::new("docker").args(["--host", HOST]).args(args).output(),
+        args,
+    )
 }
 
 /// [`docker`] with a variable in its environment: `--env NAME` then hands it on, and it is not seen
@@ -38,7 +43,10 @@ pub fn docker(args: &[&str]) -> io::Result<String> {
 /// As [`docker`].
 pub fn docker_with(variable: (&str, &str), args: &[&str]) -> io::Result<String> {
     let mut command = Command::new("docker");
-    command.args(["--host", HOST]).args(args).env(variable.0, variable.1);
+    command
+        .args(["--host", HOST])
+        .args(args)
+        .env(variable.0, variable.1);
     printed(command.output(), args)
 }
 
@@ -78,7 +86,13 @@ pub fn make_image(program: &Path, tag: &str, work: &Path) -> io::Result<()> {
 
 fn import(root: &Path, tag: &str) -> io::Result<()> {
     let mut tar = Command::new("tar")
-        .args(["--create", "--numeric-owner", "--owner=0", "--group=0", "--directory"])
+        .args([
+            "--create",
+            "--numeric-owner",
+            "--owner=0",
+            "--group=0",
+            "--directory",
+        ])
         .args([root, Path::new(".")])
         .stdout(Stdio::piped())
         .spawn()
@@ -104,9 +118,14 @@ fn libraries(program: &Path) -> io::Result<Vec<PathBuf>> {
     // `name => /path (0x…)`, or `/path (0x…)` for the loader itself.
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if let Some(missing) = text.lines().find(|line| line.contains("not found")) {
-        return Err(io::Error::other(format!("a library is missing: {}", missing.trim())));
+        return Err(io::Error::other(format!(
+            "a library is missing: {}",
+            missing.trim()
+        )));
     }
-    let paths = text.split_whitespace().filter(|word| word.starts_with('/') && !word.ends_with(':'));
+    let paths = text
+        .split_whitespace()
+        .filter(|word| word.starts_with('/') && !word.ends_with(':'));
     Ok(paths.map(PathBuf::from).collect())
 }
 

@@ -117,6 +117,9 @@ async fn serve(place: &Place) -> io::Result<()> {
     ready::add_local_engine(place).await?;
     // Who started this may not want to hear it; the cluster runs all the same.
     let _ = writeln!(io::stdout(), "ready {}", urls.join(" ")).and_then(|()| io::stdout().flush());
-    eprintln!("try `quorate --dir {} cluster status`; Ctrl-C ends everything", place.root().display());
+    eprintln!(
+        "try `quorate --dir {} cluster status`; Ctrl-C ends everything",
+        place.root().display()
+    );
     Ok(())
 }

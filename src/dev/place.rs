@@ -23,7 +23,10 @@ use tokio::time::{Instant, sleep};
 
 use super::{DevArgs, child::Files, child::Kind};
 use crate::{
-    config::{Address, ApiConfig, BootstrapConfig, BootstrapPeer, ConfigError, Layered, ManagerConfig, PortConfig, RunnerConfig},
+    config::{
+        Address, ApiConfig, BootstrapConfig, BootstrapPeer, ConfigError, Layered, ManagerConfig, PortConfig,
+        RunnerConfig,
+    },
     process::end,
     security::{
         ADMIN_TOKEN_FILE, Bundle, CA_CERT_FILE, JOIN_TOKEN_FILE, SecurityError,
@@ -177,7 +180,9 @@ impl Place {
 
     /// Processes of a `quorate dev` that was killed end a moment after it; others keep their ports.
     async fn wait_for_ports(&self) -> Result<(), PlaceError> {
-        let left_over = self.children().any(|(kind, number)| self.files(kind, number).pid.exists());
+        let left_over = self
+            .children()
+            .any(|(kind, number)| self.files(kind, number).pid.exists());
         let end = Instant::now() + LEFTOVERS;
         let mut said = false;
         loop {

@@ -23,7 +23,11 @@ const SAY: Duration = Duration::from_secs(5);
 /// Waits until every manager answers reads that a quorum confirms.
 pub(super) async fn wait(place: &Place) -> io::Result<()> {
     let begin = Instant::now();
-    eprintln!("starting {} managers and {} runners", place.managers(), place.runners());
+    eprintln!(
+        "starting {} managers and {} runners",
+        place.managers(),
+        place.runners()
+    );
     for endpoint in place.endpoints() {
         let client = client(place, [endpoint.clone()], Duration::ZERO)?;
         let mut say = begin + SAY;

@@ -77,7 +77,11 @@ impl ManagerArgs {
             .sources()
             .flag("--api-listen", "api.listen", self.api_listen.as_ref())
             .flag("--peers-listen", "peers.listen", self.peers_listen.as_ref())
-            .flag("--sessions-listen", "sessions.listen", self.sessions_listen.as_ref())
+            .flag(
+                "--sessions-listen",
+                "sessions.listen",
+                self.sessions_listen.as_ref(),
+            )
             .flag("--bundle", "bootstrap.dir", text(self.bundle.as_deref()))
             .flag("--join", "bootstrap.join", self.join.as_ref())
             .flag("--join-token-file", "bootstrap.join_token_file", token)
@@ -150,7 +154,10 @@ mod tests {
         let config: RunnerConfig = args.sources().load().unwrap();
         let managers: Vec<_> = config.managers.iter().map(ToString::to_string).collect();
         assert_eq!(managers, ["a:1", "b:2"]);
-        assert_eq!((config.name.as_str(), config.join_token_file), ("w", Some("t".into())));
+        assert_eq!(
+            (config.name.as_str(), config.join_token_file),
+            ("w", Some("t".into()))
+        );
     }
 
     #[test]
@@ -159,6 +166,9 @@ mod tests {
             panic!("a manager's arguments");
         };
         let error = args.sources().load::<ManagerConfig>().unwrap_err().to_string();
-        assert!(error.contains("--api-listen") && error.contains("api.listen"), "{error}");
+        assert!(
+            error.contains("--api-listen") && error.contains("api.listen"),
+            "{error}"
+        );
     }
 }

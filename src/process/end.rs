@@ -72,9 +72,9 @@ pub fn of_node(error: &NodeError) -> u8 {
     use crate::consensus::log_store::OpenError;
     match error {
         NodeError::Identity(IdentityError::LogGone(_))
-        | NodeError::Consensus(StartError::Snapshots(_) | StartError::Log(OpenError::Damaged { .. } | OpenError::Io { .. })) => {
-            STORAGE
-        }
+        | NodeError::Consensus(
+            StartError::Snapshots(_) | StartError::Log(OpenError::Damaged { .. } | OpenError::Io { .. }),
+        ) => STORAGE,
         NodeError::Consensus(StartError::Settings(_)) => USAGE,
         NodeError::Consensus(StartError::Raft(_)) => CONSENSUS,
         _ => FAILED,

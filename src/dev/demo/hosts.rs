@@ -1,6 +1,9 @@
 //! Where the demonstration's agent runs: Docker containers, or runner processes.
 
-use std::{io, path::{Path, PathBuf}};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::stage::Stage;
 use crate::dev::docker;
@@ -10,14 +13,22 @@ const LABEL: &str = "quorate.demo";
 
 /// What the agent can run on.
 pub(super) enum Hosts {
-    Docker { work: PathBuf, image: Option<String>, containers: Vec<String> },
+    Docker {
+        work: PathBuf,
+        image: Option<String>,
+        containers: Vec<String>,
+    },
     /// The two of `quorate dev`.
     Processes,
 }
 
 impl Hosts {
     pub fn docker(work: &Path) -> Self {
-        Self::Docker { work: work.to_owned(), image: None, containers: Vec::new() }
+        Self::Docker {
+            work: work.to_owned(),
+            image: None,
+            containers: Vec::new(),
+        }
     }
 
     pub fn processes() -> Self {
@@ -26,7 +37,12 @@ impl Hosts {
 
     /// The names of the two, as the cluster knows them, once they were started.
     pub fn start(&mut self, stage: &Stage) -> io::Result<Vec<String>> {
-        let Self::Docker { work, image, containers } = self else {
+        let Self::Docker {
+            work,
+            image,
+            containers,
+        } = self
+        else {
             return Ok(vec!["runner-1".into(), "runner-2".into()]);
         };
         remove_left_over()?;
@@ -38,12 +54,31 @@ impl Hosts {
         let label = format!("{LABEL}={id}");
         for letter in ["a", "b"] {
             let name = format!("quorate-demo-{id}-{letter}");
-            docker::docker_with(("QUORATE_JOIN_TOKEN", &token), &[
-                "run", "--detach", "--network", "host", "--name", &name,
-                "--label", "quorate.enable=true", "--label", &label,
-                "--env", "QUORATE_JOIN_TOKEN", tag,
-                "runner", "--name", &name, "--managers", &managers, "--data-dir", "/data",
-            ])?;
+            docker::docker_with(
+                ("QUORATE_JOIN_TOKEN", &token),
+                &[
+                    "run",
+                    "--detach",
+                    "--network",
+                    "host",
+                    "--name",
+                    &name,
+                    "--label",
+                    "quorate.enable=true",
+                    "--label",
+                    &label,
+                    "--env",
+                    "QUORATE_JOIN_TOKEN",
+                    tag,
+                    "runner",
+                    "--name",
+                    &name,
+                    "--managers",
+                    &managers,
+                    "--data-dir",
+                    "/data",
+                ],
+            )?;
             println!("      container {name} is started");
             containers.push(name);
         }
@@ -76,7 +111,12 @@ impl Hosts {
 
     /// Removes containers and image.
     pub fn remove(&mut self) {
-        let Self::Docker { image, containers, .. } = self else { return };
+        let Self::Docker {
+            image, containers, ..
+        } = self
+        else {
+            return;
+        };
         for name in containers.drain(..) {
             tell(docker::docker(&["rm", "--force", "--volumes", &name]));
         }

@@ -91,8 +91,14 @@ impl Scene {
         }
         let with_docker = missing.is_none();
         println!("\n[1/5] Start three managers");
-        let stage = self.stage.insert(Stage::start(&self.dir, args.port, !with_docker).await?);
-        let hosts = self.hosts.insert(if with_docker { Hosts::docker(&self.dir) } else { Hosts::processes() });
+        let stage = self
+            .stage
+            .insert(Stage::start(&self.dir, args.port, !with_docker).await?);
+        let hosts = self.hosts.insert(if with_docker {
+            Hosts::docker(&self.dir)
+        } else {
+            Hosts::processes()
+        });
         steps::show(stage, hosts).await
     }
 

@@ -47,19 +47,33 @@ impl Stage {
         let dir = dir.join("cluster");
         let port = port.map_or_else(free_port, Ok)?.to_string();
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["dev", "--managers", "3", "--port", &port, "--data"]).arg(&dir);
+        command
+            .args(["dev", "--managers", "3", "--port", &port, "--data"])
+            .arg(&dir);
         command.args(["--die-with", &std::process::id().to_string()]);
         // A runner that came back would bring its container back, and there would be nothing to show.
-        command.args(if runners { ["--runners", "2", "--no-restart"].as_slice() } else { &["--runners", "0"] });
+        command.args(if runners {
+            ["--runners", "2", "--no-restart"].as_slice()
+        } else {
+            &["--runners", "0"]
+        });
         let begin = Instant::now();
         // A Ctrl-C is for the demonstration, which ends the cluster in order.
-        let mut dev = command.process_group(0).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let mut dev = command
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
         let mut lines = BufReader::new(dev.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).lines();
         let line = timeout(SERVES_WITHIN, lines.next_line()).await;
         let line = line.map_err(|_| io::Error::other("the cluster did not serve in time"))??;
         let line = line.ok_or_else(|| io::Error::other("`quorate dev` ended before it served"))?;
         let endpoints: Vec<_> = line.split_whitespace().skip(1).map(str::to_owned).collect();
-        println!("      they serve, {:.1?} after the start: {}", begin.elapsed(), endpoints.join(" "));
+        println!(
+            "      they serve, {:.1?} after the start: {}",
+            begin.elapsed(),
+            endpoints.join(" ")
+        );
         Ok(Self { dir, dev, endpoints })
     }
 
@@ -114,8 +128,13 @@ impl Stage {
 }
 
 fn free_port() -> io::Result<u16> {
-    let free = |base: &u16| PORTS.iter().all(|above| TcpListener::bind(("127.0.0.1", base + above)).is_ok());
-    (7400..9000).step_by(100).find(free).ok_or_else(|| {
-        io::Error::other("no free ports were found; choose some with --port")
-    })
+    let free = |base: &u16| {
+        PORTS
+            .iter()
+            .all(|above| TcpListener::bind(("127.0.0.1", base + above)).is_ok())
+    };
+    (7400..9000)
+        .step_by(100)
+        .find(free)
+        .ok_or_else(|| io::Error::other("no free ports were found; choose some with --port"))
 }

@@ -34,7 +34,9 @@ pub(super) async fn show(stage: &Stage, hosts: &mut Hosts) -> io::Result<()> {
 
     println!("\n[3/5] Deploy an agent through a follower");
     let leader = leader(&all).await?;
-    let follower = others(stage, leader).next().ok_or_else(|| wrong("there is no follower"))?;
+    let follower = others(stage, leader)
+        .next()
+        .ok_or_else(|| wrong("there is no follower"))?;
     println!("      manager {leader} leads; manager {follower} is asked");
     let before = deploy(&stage.client([follower], STEP)?, hosts).await?;
 
@@ -47,8 +49,15 @@ pub(super) async fn show(stage: &Stage, hosts: &mut Hosts) -> io::Result<()> {
     let all = stage.client(others(stage, leader), TRY)?;
     hosts.kill(&home, stage)?;
     let (after, took) = elsewhere(&all, &before).await?;
-    println!("      it runs in {}, under epoch {}: {took:.2?} after the kill", container(&after)?, after.epoch);
-    check(read(&all).await? == "after", "the config is not what was written last")?;
+    println!(
+        "      it runs in {}, under epoch {}: {took:.2?} after the kill",
+        container(&after)?,
+        after.epoch
+    );
+    check(
+        read(&all).await? == "after",
+        "the config is not what was written last",
+    )?;
     println!("      the config is still there\n\nAll steps were seen to work.");
     Ok(())
 }
@@ -66,7 +75,11 @@ async fn ready(client: &Client, names: &[String]) -> io::Result<()> {
         })
         .await?;
     }
-    println!("      {} are ready, after {:.1?}", names.join(" and "), begin.elapsed());
+    println!(
+        "      {} are ready, after {:.1?}",
+        names.join(" and "),
+        begin.elapsed()
+    );
     Ok(())
 }
 
@@ -94,23 +107,41 @@ async fn kill_leader(stage: &Stage, old: u64, before: &AgentView) -> io::Result<
     let client = stage.client(others(stage, old), TRY)?;
     let begin = Instant::now();
     stage.kill(&format!("manager-{old}"))?;
-    until("a write to be acknowledged", async || Ok(Some(write(&client, "after").await?))).await?;
-    println!("      a write is acknowledged {:.2?} after the kill", begin.elapsed());
+    until("a write to be acknowledged", async || {
+        Ok(Some(write(&client, "after").await?))
+    })
+    .await?;
+    println!(
+        "      a write is acknowledged {:.2?} after the kill",
+        begin.elapsed()
+    );
     let new = leader(&client).await?;
     check(new != old, "the killed manager still leads")?;
     println!("      manager {new} leads");
     for id in others(stage, old) {
-        check(read(&stage.client([id], STEP)?).await? == "after", "a read shows an old value")?;
+        check(
+            read(&stage.client([id], STEP)?).await? == "after",
+            "a read shows an old value",
+        )?;
         println!("      a linearizable read through manager {id} shows the write");
     }
     let end = Instant::now() + UNMOVED;
     while Instant::now() < end {
         let now = client.agent(AGENT).await.map_err(io::Error::other)?;
         let same = runs(&now) && now.epoch == before.epoch && now.restarts == before.restarts;
-        check(same, &format!("the agent did not go on: it is {:?} under epoch {}: {}", now.state, now.epoch, now.reason))?;
+        check(
+            same,
+            &format!(
+                "the agent did not go on: it is {:?} under epoch {}: {}",
+                now.state, now.epoch, now.reason
+            ),
+        )?;
         sleep(LOOK * 10).await;
     }
-    println!("      the agent goes on under epoch {}, with no restart", before.epoch);
+    println!(
+        "      the agent goes on under epoch {}, with no restart",
+        before.epoch
+    );
     Ok(())
 }
 
@@ -168,7 +199,9 @@ where
                 return Err(wrong(&format!("waited {STEP:?} for {what}")));
             }
             Err(error) if Instant::now() > end => {
-                return Err(wrong(&format!("waited {STEP:?} for {what}; the last look failed: {error}")));
+                return Err(wrong(&format!(
+                    "waited {STEP:?} for {what}; the last look failed: {error}"
+                )));
             }
             _ => sleep(LOOK).await,
         }
