@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         exec::run(args)
     }
     // A failure to parse ends the process here, with 2.
-    let mut command = CommandLine::command();
+    let mut command = command();
     let matches = command.get_matches_mut();
     let CommandLine { global, what } =
         CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
@@ -67,4 +67,16 @@ fn main() -> ExitCode {
             process::block_on(builder, async { Ok(cli::run(global, *noun, &mut command).await) })
         }
     })
+}
+
+/// The whole command line. Processes take none of what says which cluster to speak to.
+fn command() -> clap::Command {
+    let mut command = CommandLine::command();
+    // Only now have the subcommands what all of them share.
+    command.build();
+    let unshared = |arg: clap::Arg| if arg.is_global_set() { arg.hide(true) } else { arg };
+    for process in ["dev", "demo", "manager", "runner", "example-agent"] {
+        command = command.mut_subcommand(process, |process| process.mut_args(unshared));
+    }
+    command
 }

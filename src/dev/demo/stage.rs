@@ -42,7 +42,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Starts three managers and, with `runners`, two runners that stay down when they are killed.
+    /// Starts three managers and, with `runners`, two runners. What is killed stays down.
     pub async fn start(dir: &Path, port: Option<u16>, runners: bool) -> io::Result<Self> {
         let dir = dir.join("cluster");
         let port = port.map_or_else(free_port, Ok)?.to_string();
@@ -51,12 +51,9 @@ impl Stage {
             .args(["dev", "--managers", "3", "--port", &port, "--data"])
             .arg(&dir);
         command.args(["--die-with", &std::process::id().to_string()]);
-        // A runner that came back would bring its container back, and there would be nothing to show.
-        command.args(if runners {
-            ["--runners", "2", "--no-restart"].as_slice()
-        } else {
-            &["--runners", "0"]
-        });
+        // What is killed stays down: there would be nothing to show otherwise.
+        command.arg("--no-restart");
+        command.args(["--runners", if runners { "2" } else { "0" }]);
         let begin = Instant::now();
         // A Ctrl-C is for the demonstration, which ends the cluster in order.
         let mut dev = command
