@@ -1,5 +1,7 @@
 //! The `quorate` binary: wiring and exit codes only.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
