@@ -64,7 +64,10 @@ impl Cluster {
     /// Lets a runner join, with whichever connection comes first to this manager.
     pub async fn enroll(&self, manager: &Manager) -> Hello {
         let mut peer = manager.accept().await;
-        let FromRunner::Enroll { token, csr, hello, .. } = peer.read().await else {
+        let FromRunner::Enroll {
+            token, csr, hello, ..
+        } = peer.read().await
+        else {
             panic!("not an enrolment");
         };
         assert_eq!(token, self.token.to_string());
@@ -91,7 +94,10 @@ impl Running {
     }
 
     pub async fn end(self) -> Result<(), RunnerError> {
-        timeout(WAIT, self.task).await.expect("the runner did not end").unwrap()
+        timeout(WAIT, self.task)
+            .await
+            .expect("the runner did not end")
+            .unwrap()
     }
 }
 
@@ -115,7 +121,10 @@ impl Manager {
     /// Takes the next session in, with a fence that ends after `fence_after`.
     pub async fn session(&self, fence_after: Duration) -> (Peer, Hello) {
         let mut peer = self.accept().await;
-        assert_eq!(peer.identity.as_ref().map(|i| i.name.clone()), Some(CONTAINER.to_string()));
+        assert_eq!(
+            peer.identity.as_ref().map(|i| i.name.clone()),
+            Some(CONTAINER.to_string())
+        );
         let FromRunner::Hello { hello, .. } = peer.read().await else {
             panic!("not a hello");
         };
@@ -153,7 +162,9 @@ impl Peer {
 
     /// The next frame; `None` at the end.
     pub async fn try_read(&mut self) -> Option<FromRunner> {
-        let frame = timeout(WAIT, self.reader.read()).await.expect("the runner says nothing");
+        let frame = timeout(WAIT, self.reader.read())
+            .await
+            .expect("the runner says nothing");
         frame.unwrap_or(None)
     }
 
@@ -242,7 +253,9 @@ pub async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> 
             }
         }
     };
-    timeout(WAIT, found).await.unwrap_or_else(|_| panic!("never: {what}"))
+    timeout(WAIT, found)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"))
 }
 
 /// The process that an agent said it is, by a file it wrote its id to.
@@ -258,4 +271,3 @@ pub fn lives(pid: i32) -> bool {
         !state.starts_with(['Z', 'X'])
     })
 }
-
