@@ -12,8 +12,8 @@ use super::{
     send::Outgoing,
     types::{
         AgentView, Changed, ClusterStatus, ConfigPut, ConfigView, ContainerRequest, ContainerView, Created,
-        EngineRequest, EngineView, Health, JoinTokenRequest, JoinTokenView, List, ManagerView, NewToken,
-        TokenRequest, TokenView, TransferRequest,
+        EngineRequest, EngineView, Explained, Health, JoinTokenRequest, JoinTokenView, List, ManagerView,
+        NewToken, TokenRequest, TokenView, TransferRequest,
     },
 };
 use crate::model::{AgentSpec, ManagerId, Revision};
@@ -324,6 +324,15 @@ impl Client {
     /// [`ClientError`].
     pub async fn agent(&self, name: &str) -> Result<AgentView, ClientError> {
         self.json(Outgoing::read(at("agents", name))).await
+    }
+
+    /// Why each container would or would not get an agent now.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn explain_agent(&self, name: &str, page: &Page) -> Result<List<Explained>, ClientError> {
+        let request = Outgoing::read(format!("{}/explain", at("agents", name)));
+        self.json(page.on(request)).await
     }
 
     /// Deploys an agent.
