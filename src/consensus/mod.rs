@@ -34,6 +34,6 @@ pub use self::{
     handle::{Consensus, DEADLINE, Digest, DigestAck, Leadership, ManagerStatus, Status},
     peers::{BoxedStream, Dial, Stream},
     start::{First, Options, RaftSettings, Running, StartError},
-    status::Fatal,
+    status::{Fatal, Halt},
     types::TypeConfig,
 };

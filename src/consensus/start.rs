@@ -27,7 +27,7 @@ use super::{
     proposer, reads,
     snapshot_store::{SnapshotError, SnapshotStore},
     state_machine::StateMachine,
-    status::{self, Fatal},
+    status::{self, Fatal, Halt},
     types::{Raft, TypeConfig},
 };
 use crate::{
@@ -176,7 +176,8 @@ impl Consensus {
             membership,
             digests,
         });
-        let (dir, hook) = (data_dir.join("raft"), fatal.clone());
+        let (dir, fatal_storage) = (data_dir.join("raft"), fatal.clone());
+        let hook = Arc::new(move |why| fatal_storage(Halt::Storage(why)));
         let log = blocking(move || LogStore::<TypeConfig>::open(&dir, hook)).await??;
         let (dir, publish) = (data_dir.join("snapshots"), shared.clone());
         let (snapshots, machine) = blocking(move || {
@@ -276,10 +277,10 @@ async fn form(core: Arc<Core>, peers: BTreeMap<ManagerId, PeerInfo>, fatal: Fata
                             knows: Some(known),
                         },
                     )) if known != me.incarnation => {
-                        return fatal(format!(
+                        return fatal(Halt::Consensus(format!(
                             "manager {} is known to the cluster with another data directory: its data were lost, so it can't come back as itself; remove it and join it as a new manager",
                             me.id
-                        ));
+                        )));
                     }
                     Ok((
                         _,
@@ -288,10 +289,10 @@ async fn form(core: Arc<Core>, peers: BTreeMap<ManagerId, PeerInfo>, fatal: Fata
                             knows: None,
                         },
                     )) => {
-                        return fatal(format!(
+                        return fatal(Halt::Consensus(format!(
                             "manager {id} has a cluster without manager {}: join it with a join token instead",
                             me.id
-                        ));
+                        )));
                     }
                     Ok((
                         incarnation,
@@ -361,7 +362,7 @@ async fn join(core: Arc<Core>, peers: Vec<(ManagerId, PeerInfo)>, info: PeerInfo
             match link.call(request, Duration::from_secs(10)).await {
                 Ok(Response::Membership(Ok(()))) => info!(manager = me.id, "joined as a learner"),
                 Ok(Response::Membership(Err(super::error::MembershipError::Invalid(why)))) => {
-                    return fatal(why);
+                    return fatal(Halt::Consensus(why));
                 }
                 other => warn!(answer = ?other, "not added yet; asking again"),
             }

@@ -106,7 +106,7 @@ impl Manager {
             }),
             on_digest: Arc::new(|_| {}),
             fatal: Arc::new(move |why| {
-                let _ = hook.send(why);
+                let _ = hook.send(why.to_string());
             }),
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();

@@ -24,6 +24,7 @@ use crate::{
     model::PeerInfo,
     plan::Windows,
     security::{self, Leaf, SecurityError},
+    session::{self, SessionServer},
 };
 
 pub use self::{identity::IdentityError, join::JoinError};
@@ -141,7 +142,16 @@ pub async fn run(
     ));
 
     let controller = control::Controller::start(consensus.clone(), liveness, windows, shutdown.child_token());
-    drop(session_listener);
+    let sessions = SessionServer::start(
+        session_listener,
+        session::Deps {
+            consensus: consensus.clone(),
+            ca: identity.ca.clone(),
+            tls: security::session_server(&leaf, &trust)?,
+            fence_after: config.liveness.self_stop,
+        },
+        shutdown.child_token(),
+    );
     let transport = if config.api.plain {
         api::Transport::Plain
     } else {
@@ -172,6 +182,9 @@ pub async fn run(
     hand_over(&consensus).await;
     if timeout(DRAIN, serving).await.is_err() {
         warn!("some requests were still open after {DRAIN:?}; they are cut off");
+    }
+    if timeout(DRAIN, sessions.stopped()).await.is_err() {
+        warn!("some sessions did not end within {DRAIN:?}");
     }
     controller.stopped().await;
     running.stop().await;

@@ -1,1 +1,166 @@
 //! The manager side of runner sessions.
+//!
+//! ```text
+//!  runner ──TLS──> accept ──no certificate──> admit: Enroll, JoinManager (one answer, then the end)
+//!                    │
+//!                    └──a runner's certificate──> open: Connect, Report, Welcome
+//!                                                   │
+//!       log <── reports, one proposal at a time ── serve ──> Desired, when its agents changed
+//!    leader <── pulse: one digest a manager ── heartbeats     ^ woken by roster: one look at the
+//!       └────── counted ──> HeartbeatAck                      │ state for all sessions
+//! ```
+//!
+//! What holds:
+//!
+//! - Nothing is decided here. What a runner says becomes a command; what it is told is read from the
+//!   state, as a level: a list that was overtaken is never sent.
+//! - A heartbeat is acknowledged only after the leader counted it and a quorum confirmed the leader.
+//! - The first list of agents of a session comes from a state in which the session is open.
+//! - A container has one session at a manager. A later one, here or at another manager, ends it.
+//! - Whoever has no certificate gets one short frame, one answer and a few seconds.
+//! - A session holds at most one list and one batch of reports in memory; a runner that does not
+//!   take what is sent to it is cut off.
+//!
+//! It leaves out: judging silence (the leader's control loops) and placing agents.
+
+mod accept;
+mod admit;
+mod complaints;
+mod desired;
+mod open;
+mod pulse;
+mod reporter;
+mod roster;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{complaints::Complaints, pulse::Pulse, roster::Roster};
+use crate::{
+    consensus::{Consensus, Digest},
+    model::session::FromManager,
+    security::Ca,
+};
+
+/// What sessions stand on.
+#[derive(Debug)]
+pub struct Deps {
+    /// State and proposals.
+    pub consensus: Consensus,
+    /// Signs runners' certificates.
+    pub ca: Arc<Ca>,
+    /// Of the session port: a client certificate is optional.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// How long a runner's exclusive agents may go on without an acknowledged heartbeat. Shorter
+    /// than the leader's window for replacing them.
+    pub fence_after: Duration,
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+struct Core {
+    consensus: Consensus,
+    ca: Arc<Ca>,
+    fence_after: Duration,
+    roster: Roster,
+    pulse: Pulse,
+    complaints: Complaints,
+    shutdown: CancellationToken,
+}
+
+/// Serves runners, and managers that join, until its shutdown.
+#[derive(Debug)]
+pub struct SessionServer {
+    tasks: TaskTracker,
+}
+
+impl SessionServer {
+    /// Starts to accept connections from `listener`. After `shutdown` runners are told to go to
+    /// another manager.
+    pub fn start(listener: TcpListener, deps: Deps, shutdown: CancellationToken) -> Self {
+        let Deps {
+            consensus,
+            ca,
+            tls,
+            fence_after,
+        } = deps;
+        let core = Arc::new(Core {
+            consensus,
+            ca,
+            fence_after,
+            roster: Roster::new(),
+            pulse: Pulse::default(),
+            complaints: Complaints::default(),
+            shutdown,
+        });
+        let tasks = TaskTracker::new();
+        let acceptor = TlsAcceptor::from(tls);
+        tasks.spawn(accept::run(listener, acceptor, core.clone(), tasks.clone()));
+        tasks.spawn(fan_out(core.clone()));
+        tasks.spawn(count_heartbeats(core));
+        tasks.close();
+        Self { tasks }
+    }
+
+    /// Waits until all sessions have ended, which takes some seconds after the shutdown at most.
+    pub async fn stopped(&self) {
+        self.tasks.wait().await;
+    }
+}
+
+async fn fan_out(core: Arc<Core>) {
+    let looks = core.roster.fan_out(&core.consensus);
+    core.shutdown.run_until_cancelled(looks).await;
+}
+
+async fn count_heartbeats(core: Arc<Core>) {
+    let send = |heartbeats| {
+        let consensus = core.consensus.clone();
+        async move {
+            let from = consensus.id();
+            let counted = consensus.send_digest(Digest { from, heartbeats }).await;
+            if let Err(error) = &counted {
+                tracing::debug!(%error, "a digest of heartbeats was not confirmed");
+            }
+            counted.is_ok()
+        }
+    };
+    core.shutdown.run_until_cancelled(core.pulse.run(send)).await;
+}
+
+/// Why a runner or manager is sent away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Refusal {
+    reason: String,
+    retry: bool,
+}
+
+impl Refusal {
+    /// Trying again, here or at another manager, may help.
+    fn for_now(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            retry: true,
+        }
+    }
+
+    /// Only a person can help.
+    fn for_good(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            retry: false,
+        }
+    }
+}
+
+impl From<Refusal> for FromManager {
+    fn from(Refusal { reason, retry }: Refusal) -> Self {
+        Self::Refused { reason, retry }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a container shall have, read from the state.
+
+use crate::{
+    model::{
+        Agent, AgentId, AgentState, ContainerId, ContainerState, Desired, Revision,
+        session::{Assignment, MAX_FRAME_BYTES},
+    },
+    state::State,
+};
+
+use super::Refusal;
+
+/// Room in a frame for what is not an assignment, in bytes.
+const FRAME_HEAD: usize = 64;
+
+/// What of an assignment can differ from one list to the next: within an epoch the spec does not.
+pub(super) type Shown = (AgentId, Revision, bool);
+
+/// A container's agents, as little of them as tells two lists apart.
+pub(super) fn shown(state: &State, id: ContainerId) -> Vec<Shown> {
+    let agents = state.agents_of(id).filter(|agent| wanted(agent));
+    agents
+        .map(|agent| (agent.id, agent.epoch, runs(&agent)))
+        .collect()
+}
+
+/// A container's agents as its runner is told of them, and how many did not fit into a frame. Those
+/// that were placed last are left out: what runs goes on.
+pub(super) fn assignments(state: &State, id: ContainerId) -> (Vec<Assignment>, usize) {
+    let mut agents: Vec<_> = state.agents_of(id).filter(|agent| wanted(agent)).collect();
+    agents.sort_by_key(|agent| (agent.epoch, agent.id));
+    let all = agents.len();
+    let mut room = MAX_FRAME_BYTES - FRAME_HEAD;
+    let mut fitting = Vec::with_capacity(all);
+    for agent in agents {
+        let assignment = Assignment {
+            agent: agent.id,
+            epoch: agent.epoch,
+            run: runs(&agent),
+            spec: agent.spec.clone(),
+        };
+        // What can't be measured can't be sent either.
+        let size = postcard::experimental::serialized_size(&assignment).unwrap_or(usize::MAX);
+        if size <= room {
+            room -= size;
+            fitting.push(assignment);
+        }
+    }
+    let left_out = all - fitting.len();
+    (fitting, left_out)
+}
+
+/// An agent whose process ended for good is not started again in this placement, not even by a new
+/// start of the runner, which knows nothing of its end.
+fn wanted(agent: &Agent) -> bool {
+    let ended = matches!(agent.state, AgentState::Stopped | AgentState::Failed);
+    agent.desired != Desired::Running || !ended
+}
+
+fn runs(agent: &Agent) -> bool {
+    agent.desired == Desired::Running
+}
+
+/// Whether the state still knows the session that was opened at revision `opened`.
+///
+/// # Errors
+/// Why the session is over.
+pub(super) fn standing(state: &State, id: ContainerId, boot: u64, opened: Revision) -> Result<(), Refusal> {
+    let Some(container) = state.container(id) else {
+        return Err(removed(id));
+    };
+    if container.boot != boot {
+        return Err(Refusal::for_now(if container.boot == 0 {
+            format!(
+                "container `{}` was taken for dead: {}",
+                container.name, container.reason
+            )
+        } else {
+            format!(
+                "another start of the runner of container `{}` came later",
+                container.name
+            )
+        }));
+    }
+    if container.connected > opened {
+        return Err(replaced());
+    }
+    // The runner's next hello makes it ready at once; its heartbeats would only after a while.
+    if container.state == ContainerState::Lost {
+        return Err(Refusal::for_now(format!(
+            "container `{}` was lost: {}",
+            container.name, container.reason
+        )));
+    }
+    Ok(())
+}
+
+pub(super) fn removed(id: ContainerId) -> Refusal {
+    Refusal::for_good(format!(
+        "{id} is not known to the cluster any more: it was removed, or another runner took its place; remove the runner's data directory to join anew"
+    ))
+}
+
+pub(super) fn replaced() -> Refusal {
+    Refusal::for_now("a later session of this container has taken this one's place")
+}
