@@ -51,7 +51,7 @@ impl Manager {
         let shutdown = CancellationToken::new();
         let ends = shutdown.clone();
         let running = tokio::spawn(async move {
-            let fatal = Arc::new(|why: String| panic!("the manager ended: {why}"));
+            let fatal = Arc::new(|why: quorate::consensus::Halt| panic!("the manager ended: {why}"));
             let metrics = Arc::new(|| "figures\n".to_owned());
             node::run(config, metrics, fatal, ends).await.unwrap();
         });
