@@ -13,6 +13,42 @@
 //!
 //! One direction: requests become commands, commands become state, state drives control loops
 //! and sessions; what runners observe comes back as commands.
+//!
+//! # Words
+//!
+//! A **manager** is one replica of the control plane. A **container** hosts **agents**, long-running
+//! workloads; the **runner** is the process inside it that starts and stops them, and its **session**
+//! is the one connection it keeps to a manager. An **engine** is a Docker Engine whose containers are
+//! watched. A **placement** puts an agent into a container; its **epoch**, the log index of the entry
+//! that made it, is the fencing token. The **revision** is the log index of the entry that made a
+//! change; an object's **version** is that of its last one. A **config** is a named, versioned value.
+//!
+//! # Map
+//!
+//! Every module, and what it may import of the others. `tests/layout.rs` holds the code against this
+//! table; a row that is added here needs a reason that is stronger than convenience.
+//!
+//! | module | what it is | may import |
+//! |---|---|---|
+//! | `model` | typed ids and the objects | |
+//! | `wire` | frames over a stream | |
+//! | `command` | commands, outcomes, rejections | `model` |
+//! | `state` | pure: apply, indexes, invariants | `model` `command` |
+//! | `plan` | pure: placement, verdicts on health | `model` `command` `state` |
+//! | `config` | layers of configuration | `model` |
+//! | `security` | CA, certificates, tokens, roles | `model` |
+//! | `telemetry` | logs, and every metric's name | `config` |
+//! | `consensus` | raft, log, snapshots, peers; the only user of openraft and sled | `model` `wire` `command` `state` `telemetry` |
+//! | `engine` | the only user of bollard | `model` |
+//! | `control` | the leader's loops | `model` `command` `state` `plan` `consensus` `engine` `telemetry` |
+//! | `session` | runners' sessions, the manager's side | `model` `wire` `command` `state` `plan` `consensus` `control` `security` `telemetry` |
+//! | `api` | the HTTP API; the only user of axum | `model` `command` `state` `consensus` `security` `telemetry` |
+//! | `node` | a manager process, put together | `model` `wire` `command` `state` `plan` `config` `security` `telemetry` `consensus` `control` `session` `api` |
+//! | `runner` | the process in a container | `model` `wire` `config` `security` `telemetry` |
+//! | `client` | typed HTTP client | `model` `api` |
+//! | `cli` | nouns and verbs of the command line | `model` `client` `security` |
+//! | `process` | from arguments to a running process and its exit code | `config` `security` `telemetry` `consensus` `node` `runner` |
+//! | `dev` | a cluster on one machine, and its demonstration | `model` `config` `security` `client` `process` |
 
 #![forbid(unsafe_code)]
 // The bans of clippy.toml are for `state` and `plan`, which deny them themselves.
@@ -25,10 +61,12 @@ pub mod command;
 pub mod config;
 pub mod consensus;
 pub mod control;
+pub mod dev;
 pub mod engine;
 pub mod model;
 pub mod node;
 pub mod plan;
+pub mod process;
 pub mod runner;
 pub mod security;
 pub mod session;

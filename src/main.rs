@@ -1,42 +1,89 @@
+//! The `quorate` binary: wiring and exit codes only.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use quorate::{
-    config::{ManagerConfig, Sources},
-    security::Bundle,
-    telemetry,
+    cli::{self, Global, Noun},
+    dev::{self, DevArgs, demo::DemoArgs},
+    process::{
+        self, ManagerArgs, RunnerArgs, end,
+        example_agent::{self, ExampleAgentArgs},
+    },
+    runner::exec,
+    security,
 };
-use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    if args[1] == "cluster" {
-        Bundle::create(std::path::Path::new(&args[4])).unwrap();
-        return;
+
+/// A manager is one of many small allocations, freed on other threads; the C library's allocator spent
+/// a quarter of its time on them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A replicated control plane for agents that run inside containers
+#[derive(Debug, Parser)]
+#[command(name = "quorate", version, subcommand_required = true, after_help = cli::EXIT_CODES)]
+struct CommandLine {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Runs a whole cluster on this machine: managers and runners
+    #[command(after_help = end::EXIT_CODES)]
+    Dev(DevArgs),
+    /// Shows a cluster outlive its leader and a container of its own
+    Demo(DemoArgs),
+    /// Runs a manager: one replica of the control plane
+    #[command(after_help = end::EXIT_CODES)]
+    Manager(Box<ManagerArgs>),
+    /// Runs a runner: the process inside a container that starts and stops agents
+    #[command(after_help = end::EXIT_CODES)]
+    Runner(Box<RunnerArgs>),
+    /// A tiny agent for demonstrations and tests
+    #[command(hide = true)]
+    ExampleAgent(ExampleAgentArgs),
+    #[command(flatten)]
+    Noun(Box<Noun>),
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    // Before anything else: what follows becomes another program, and must not start threads first.
+    if args.next().is_some_and(|first| first == exec::SUBCOMMAND) {
+        exec::run(args)
     }
-    let config: ManagerConfig = Sources::default().file(Some(&args[3])).load().unwrap();
-    quorate::security::install_crypto();
-    telemetry::init_logs(&config.logs).unwrap();
-    let metrics = telemetry::Metrics::install().unwrap();
-    let rt = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let shutdown = CancellationToken::new();
-    let s2 = shutdown.clone();
-    rt.block_on(async move {
-        tokio::spawn(async move {
-            let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
-            term.recv().await;
-            s2.cancel();
-        });
-        quorate::node::run(
-            config,
-            Arc::new(move || metrics.render()),
-            Arc::new(|why| {
-                eprintln!("fatal: {why}");
-                std::process::exit(70)
-            }),
-            shutdown,
-        )
-        .await
-        .unwrap();
-    });
+    // A failure to parse ends the process here, with 2.
+    let mut command = command();
+    let matches = command.get_matches_mut();
+    let CommandLine { global, what } =
+        CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
+    ExitCode::from(match what {
+        What::Dev(args) => dev::run(&args),
+        What::Demo(args) => dev::demo::run(&args),
+        What::Manager(args) => process::manager(&args),
+        What::Runner(args) => process::runner(&args),
+        What::ExampleAgent(args) => example_agent::run(&args),
+        What::Noun(noun) => {
+            security::install_crypto();
+            let builder = tokio::runtime::Builder::new_current_thread();
+            process::block_on(builder, async { Ok(cli::run(global, *noun, &mut command).await) })
+        }
+    })
+}
+
+/// The whole command line. Processes take none of what says which cluster to speak to.
+fn command() -> clap::Command {
+    let mut command = CommandLine::command();
+    // Only now have the subcommands what all of them share.
+    command.build();
+    let unshared = |arg: clap::Arg| if arg.is_global_set() { arg.hide(true) } else { arg };
+    for process in ["dev", "demo", "manager", "runner", "example-agent"] {
+        command = command.mut_subcommand(process, |process| process.mut_args(unshared));
+    }
+    command
 }

@@ -16,12 +16,6 @@ use super::{
     types::unknown_field,
 };
 
-/// The largest body, in bytes, where nothing smaller is said.
-pub const MAX_BODY_BYTES: usize = 1 << 20;
-
-/// How long a whole body may take to arrive.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(30);
-
 fn too_large(limit: usize) -> Problem {
     Problem::new(
         Code::TooLarge,
@@ -30,11 +24,11 @@ fn too_large(limit: usize) -> Problem {
     .with("limit", limit)
 }
 
-/// Reads a body of at most `limit` bytes; a larger one is refused before it is read whole.
+/// Reads a body of at most `limit` bytes, all of which arrive `within` this time; a larger one is refused before it is read whole.
 ///
 /// # Errors
 /// `too_large`, `body_timeout`, or `invalid_request` when it breaks off.
-pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+pub async fn read(headers: &HeaderMap, body: Body, limit: usize, within: Duration) -> Result<Bytes, Problem> {
     let told = headers.get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok());
     if told
         .and_then(|l| l.parse::<u64>().ok())
@@ -42,7 +36,7 @@ pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes
     {
         return Err(too_large(limit));
     }
-    timeout(ARRIVES_WITHIN, collect(body, limit))
+    timeout(within, collect(body, limit))
         .await
         .map_err(|_| Problem::new(Code::BodyTimeout, "the body stopped arriving: send it again"))?
 }
@@ -154,13 +148,14 @@ mod tests {
             Arc,
             atomic::{AtomicUsize, Ordering},
         };
+        let within = Duration::from_secs(60);
         let read_chunks = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&read_chunks);
         let endless = futures::stream::repeat_with(move || {
             counter.fetch_add(1, Ordering::Relaxed);
             Ok::<_, std::io::Error>(Bytes::from_static(&[0; 1024]))
         });
-        let error = read(&HeaderMap::new(), Body::from_stream(endless), 10 * 1024)
+        let error = read(&HeaderMap::new(), Body::from_stream(endless), 10 * 1024, within)
             .await
             .unwrap_err();
         assert_eq!(error.code(), Code::TooLarge);
@@ -170,12 +165,15 @@ mod tests {
         headers.insert(header::CONTENT_LENGTH, 20.into());
         let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
         assert_eq!(
-            read(&headers, never, 10).await.unwrap_err().code(),
+            read(&headers, never, 10, within).await.unwrap_err().code(),
             Code::TooLarge
         );
+        let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        let late = read(&HeaderMap::new(), never, 10, Duration::from_millis(1)).await;
+        assert_eq!(late.unwrap_err().code(), Code::BodyTimeout);
         let parts = futures::stream::iter(["ab", "", "cd"].map(|p| Ok::<_, std::io::Error>(Bytes::from(p))));
         assert_eq!(
-            read(&HeaderMap::new(), Body::from_stream(parts), 4)
+            read(&HeaderMap::new(), Body::from_stream(parts), 4, within)
                 .await
                 .unwrap(),
             "abcd"

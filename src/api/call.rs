@@ -17,7 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use super::{
-    App,
+    App, Limits,
     auth::Caller,
     body,
     headers::{IDEMPOTENCY_KEY, QUORATE_REVISION},
@@ -37,6 +37,7 @@ pub struct Call {
     /// Method, address and headers.
     pub parts: Parts,
     body: Body,
+    limits: Limits,
 }
 
 impl App {
@@ -47,7 +48,12 @@ impl App {
     pub async fn admit(&self, request: Request, action: Action) -> Result<Call, Problem> {
         let (parts, body) = request.into_parts();
         let caller = self.authorize(&parts.headers, action).await?;
-        Ok(Call { caller, parts, body })
+        Ok(Call {
+            caller,
+            parts,
+            body,
+            limits: *self.limits(),
+        })
     }
 }
 
@@ -88,7 +94,9 @@ impl Call {
     /// # Errors
     /// As [`body::read`].
     pub async fn bytes(&mut self, limit: usize) -> Result<Bytes, Problem> {
-        body::read(&self.parts.headers, std::mem::take(&mut self.body), limit).await
+        let limit = limit.min(self.limits.body);
+        let body = std::mem::take(&mut self.body);
+        body::read(&self.parts.headers, body, limit, self.limits.request).await
     }
 
     /// The body as JSON, with its bytes for the fingerprint.
@@ -97,7 +105,7 @@ impl Call {
     /// As [`body::expect_json`], [`body::read`] and [`body::parse`].
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<(T, Bytes), Problem> {
         body::expect_json(&self.parts.headers)?;
-        let bytes = self.bytes(body::MAX_BODY_BYTES).await?;
+        let bytes = self.bytes(self.limits.body).await?;
         Ok((body::parse(&bytes)?, bytes))
     }
 
@@ -185,6 +193,7 @@ mod tests {
             caller: Caller { token: TokenId(7) },
             parts,
             body: Body::empty(),
+            limits: Limits::default(),
         }
     }
 

@@ -83,6 +83,7 @@ struct Shared {
     seed: [u8; 32],
     metrics: RenderMetrics,
     openapi: Bytes,
+    limits: Limits,
     stopping: CancellationToken,
 }
 
@@ -95,7 +96,7 @@ impl fmt::Debug for App {
 }
 
 impl App {
-    fn new(deps: Deps, stopping: CancellationToken) -> Self {
+    fn new(deps: Deps, limits: Limits, stopping: CancellationToken) -> Self {
         let mut seed = Sha256::new();
         seed.update(b"quorate: tokens made by the API\n");
         seed.update(deps.ca.key_pem());
@@ -106,6 +107,7 @@ impl App {
             seed: seed.finalize().into(),
             metrics: deps.metrics,
             openapi: openapi::document().into(),
+            limits,
             stopping,
         }))
     }
@@ -116,6 +118,10 @@ impl App {
 
     fn confirm(&self) -> &Confirm {
         &self.0.confirm
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.0.limits
     }
 
     fn ca(&self) -> Fingerprint {

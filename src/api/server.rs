@@ -11,6 +11,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::Request, response::Response};
+use futures::StreamExt;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -47,8 +48,13 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long a request's head may take, and an HTTP/1 connection be idle before it.
     pub head: Duration,
-    /// How long an HTTP/2 connection may be idle.
+    /// How long a connection may be idle, or stuck because its client does not read, before it is
+    /// asked to end; after as long again it is cut off.
     pub idle: Duration,
+    /// The largest body of a request, in bytes, where nothing smaller is said.
+    pub body: usize,
+    /// How long a request's body may take to arrive.
+    pub request: Duration,
     /// How long requests may go on after the shutdown began.
     pub drain: Duration,
 }
@@ -60,6 +66,8 @@ impl Default for Limits {
             handshake: Duration::from_secs(5),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            body: 1 << 20,
+            request: Duration::from_secs(10),
             drain: Duration::from_secs(5),
         }
     }
@@ -87,8 +95,19 @@ pub async fn serve(
     deps: Deps,
     shutdown: CancellationToken,
 ) {
+    let app = App::new(deps, limits, shutdown.clone());
+    serve_router(listener, transport, limits, router(app), shutdown).await;
+}
+
+async fn serve_router(
+    listener: TcpListener,
+    transport: Transport,
+    limits: Limits,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     let front = Arc::new(Front {
-        router: router(App::new(deps, shutdown.clone())),
+        router,
         limits,
         figures: Arc::new(Figures::new()),
         acceptor: match transport {
@@ -168,6 +187,26 @@ struct Activity {
     ended: AtomicU64,
 }
 
+/// Marks an answer that lasts, such as a watch: its connection is not idle while it goes on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lasting;
+
+/// A request that is under way.
+struct UnderWay(Arc<Activity>);
+
+impl UnderWay {
+    fn begin(activity: &Arc<Activity>) -> Self {
+        activity.begun.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 async fn drive<S>(stream: S, from: SocketAddr, http2: bool, front: &Arc<Front>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -186,6 +225,7 @@ where
     let mut idle = interval(front.limits.idle);
     idle.tick().await;
     let mut seen = 0;
+    let mut stopping = false;
     let mut leaving = false;
     loop {
         tokio::select! {
@@ -196,17 +236,21 @@ where
                 return;
             }
             () = front.cut.cancelled() => return,
-            () = front.shutdown.cancelled(), if !leaving => {
-                leaving = true;
+            () = front.shutdown.cancelled(), if !stopping => {
+                stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
-            _ = idle.tick(), if !leaving => {
+            _ = idle.tick() => {
                 let begun = activity.begun.load(Ordering::Relaxed);
-                if begun == seen && begun == activity.ended.load(Ordering::Relaxed) {
+                let is_idle = begun == seen && begun == activity.ended.load(Ordering::Relaxed);
+                seen = begun;
+                if is_idle && leaving {
+                    return;
+                }
+                if is_idle {
                     leaving = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                seen = begun;
             }
         }
     }
@@ -235,16 +279,28 @@ fn protocol(http2: bool, limits: &Limits) -> auto::Builder<TokioExecutor> {
     }
 }
 
-async fn answer(front: &Front, activity: &Activity, request: Request<Incoming>) -> Response {
+async fn answer(front: &Front, activity: &Arc<Activity>, request: Request<Incoming>) -> Response {
     let started = Instant::now();
     let changes = !request.method().is_safe();
-    activity.begun.fetch_add(1, Ordering::Relaxed);
-    let result = front.router.clone().call(request.map(Body::new)).await;
-    let response = match result {
+    let under_way = UnderWay::begin(activity);
+    let mut response = match front.router.clone().call(request.map(Body::new)).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
-    activity.ended.fetch_add(1, Ordering::Relaxed);
+    if response.extensions_mut().remove::<Lasting>().is_some() {
+        response = response.map(|body| {
+            let data = body.into_data_stream().map(move |data| {
+                // Moved in here, so that the request ends with the body.
+                let _under_way = &under_way;
+                data
+            });
+            Body::from_stream(data)
+        });
+    }
     front.figures.note(changes, response.status(), started.elapsed());
     response
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -24,6 +24,7 @@ use super::{
     headers::{LAST_EVENT_ID, QUORATE_REVISION},
     params::Params,
     problem::{Code, Problem},
+    server::Lasting,
     types::ConfigValue,
 };
 use crate::{
@@ -100,6 +101,7 @@ pub(super) async fn config(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(QUORATE_REVISION, revision.into());
     view.stamp(&mut response);
+    response.extensions_mut().insert(Lasting);
     Ok(response)
 }
 

@@ -128,9 +128,9 @@ impl Default for ManagerConfig {
             sessions: port(7402),
             bootstrap: BootstrapConfig::default(),
             raft: RaftConfig {
-                heartbeat: Duration::from_millis(100),
-                election_min: Duration::from_millis(300),
-                election_max: Duration::from_millis(600),
+                heartbeat: Duration::from_millis(50),
+                election_min: Duration::from_millis(200),
+                election_max: Duration::from_millis(300),
                 snapshot_every: 200_000,
                 keep_logs: 50_000,
             },

@@ -362,7 +362,7 @@ fn values_that_do_not_fit_together_are_refused() {
         ),
         (&["raft.heartbeat=0ms"], "`raft.heartbeat` must be"),
         (
-            &["raft.election_max=300ms"],
+            &["raft.election_max=200ms"],
             "`raft.election_max` must be more than",
         ),
         (&["raft.snapshot_every=0"], "`raft.snapshot_every` must be"),

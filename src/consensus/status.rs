@@ -18,8 +18,19 @@ pub(super) const HEALTHY: Duration = Duration::from_secs(2);
 /// How often the status is looked at again without a change of raft's metrics.
 const REFRESH: Duration = Duration::from_millis(500);
 
-/// Called once, when this manager must not go on: the text says why.
-pub type Fatal = Arc<dyn Fn(String) + Send + Sync>;
+/// Why this manager must not go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// What is agreed on can't be followed any more, or not as this manager.
+    #[error("{0}")]
+    Consensus(String),
+    /// What was written may not be kept.
+    #[error("{0}")]
+    Storage(String),
+}
+
+/// Called when this manager must not go on; ends the process.
+pub type Fatal = Arc<dyn Fn(Halt) + Send + Sync>;
 
 /// What the leader knows of another manager.
 #[derive(Debug, Clone, Copy)]
@@ -179,11 +190,17 @@ pub(super) async fn run_watch(raft: Raft, fatal: Fatal) {
         match state {
             Ok(()) => {}
             Err(openraft::error::Fatal::Stopped) => return,
-            Err(error) => return fatal(format!("the raft core ended: {error}")),
+            Err(error) => {
+                let why = format!("the raft core ended: {error}");
+                return fatal(match error {
+                    openraft::error::Fatal::StorageError(_) => Halt::Storage(why),
+                    _ => Halt::Consensus(why),
+                });
+            }
         }
         if metrics.changed().await.is_err() {
             // Without a stop the channel only closes when the core is gone.
-            return fatal("the raft core ended without a word".into());
+            return fatal(Halt::Consensus("the raft core ended without a word".into()));
         }
     }
 }

@@ -229,3 +229,7 @@ async fn report<R: Replica>(replica: &R, command: Command) {
         Err(error) => tracing::warn!(%error, "an engine's news were not confirmed"),
     }
 }
+
+#[cfg(test)]
+#[path = "discover_tests.rs"]
+mod tests;

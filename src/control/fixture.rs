@@ -150,6 +150,17 @@ impl Alone {
         .unwrap();
     }
 
+    /// A change that no loop cares about.
+    pub(super) fn put_config(&self) {
+        let put = crate::command::ConfigCommand::Put {
+            name: "k".parse().unwrap(),
+            content_type: "text/plain".into(),
+            value: bytes::Bytes::new(),
+            condition: crate::command::Condition::Any,
+        };
+        self.apply(Command::Config(put)).result.unwrap();
+    }
+
     pub(super) fn deploy(&self, id: u64, constraints: &str) {
         let spec: AgentSpec = serde_json::from_value(serde_json::json!({
             "name": format!("a{id}"), "command": "/bin/true", "constraints": constraints,

@@ -84,3 +84,38 @@ async fn step<R: Replica>(replica: &R, state: &Arc<State>) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture::Alone, *};
+    use crate::model::ContainerId;
+
+    /// Each applied batch wakes the loop: planning for agents that fit nowhere each time would be
+    /// all that the leader does.
+    #[test]
+    fn only_what_a_plan_depends_on_makes_it_plan_again() {
+        let alone = Alone::new();
+        alone.ready(ContainerId(1), 1);
+        alone.deploy(1, "zone=nowhere");
+        let stuck = Stuck {
+            state: alone.state(),
+            until: Instant::now() + PERIOD,
+        };
+        alone.put_config();
+        assert!(stuck.still(&alone.state()));
+        alone.deploy(2, "");
+        assert!(!stuck.still(&alone.state()));
+
+        let stuck = Stuck {
+            state: alone.state(),
+            until: Instant::now() + PERIOD,
+        };
+        alone.ready(ContainerId(2), 1);
+        assert!(!stuck.still(&alone.state()));
+        let over = Stuck {
+            state: alone.state(),
+            until: Instant::now(),
+        };
+        assert!(!over.still(&alone.state()));
+    }
+}

@@ -25,9 +25,19 @@ pub(super) enum CallError {
     #[error("it did not answer within {CALL:?}")]
     TimedOut,
     #[error("{}", chain(.0))]
-    Failed(#[from] bollard::errors::Error),
+    Failed(bollard::errors::Error),
     #[error("its stream of events ended")]
     StreamEnded,
+}
+
+impl From<bollard::errors::Error> for CallError {
+    fn from(error: bollard::errors::Error) -> Self {
+        match error {
+            // bollard's own limit, for the head of the answer only.
+            bollard::errors::Error::RequestTimeoutError => Self::TimedOut,
+            other => Self::Failed(other),
+        }
+    }
 }
 
 impl CallError {
@@ -57,10 +67,7 @@ fn chain(error: &bollard::errors::Error) -> String {
 }
 
 async fn limited<T>(call: impl Future<Output = Result<T, bollard::errors::Error>>) -> Result<T, CallError> {
-    timeout(CALL, call)
-        .await
-        .map_err(|_| CallError::TimedOut)?
-        .map_err(CallError::Failed)
+    Ok(timeout(CALL, call).await.map_err(|_| CallError::TimedOut)??)
 }
 
 /// A connection to one engine, at an API version that both sides speak.
@@ -92,7 +99,10 @@ impl Connection {
         ]);
         let options = EventsOptionsBuilder::new().filters(&filters).build();
         let docker = self.docker.clone().with_timeout(STREAM);
-        async_stream(docker, options)
+        docker
+            .events(Some(options))
+            .map(|event| event.map_err(CallError::from))
+            .boxed()
     }
 
     /// All labelled containers, running or not.
@@ -112,15 +122,4 @@ impl Connection {
         )
         .await
     }
-}
-
-fn async_stream(
-    docker: Docker,
-    options: bollard::query_parameters::EventsOptions,
-) -> BoxStream<'static, Result<EventMessage, CallError>> {
-    docker
-        .events(Some(options))
-        .map(|event| event.map_err(CallError::Failed))
-        .chain(futures::stream::once(async { Err(CallError::StreamEnded) }))
-        .boxed()
 }

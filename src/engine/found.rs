@@ -1,6 +1,6 @@
 //! From an engine's words to ours.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
@@ -118,7 +118,7 @@ fn found(
 ) -> Found {
     let name = fitting(name, &container);
     // In an order, so that what goes over the bound is the same each time.
-    let labels: std::collections::BTreeMap<_, _> = labels.into_iter().collect();
+    let labels: BTreeMap<_, _> = labels.into_iter().collect();
     Found {
         id: ContainerId(rand::random()),
         container,

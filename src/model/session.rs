@@ -13,8 +13,14 @@ use super::{
 /// The version of these types.
 pub const PROTOCOL: u32 = 1;
 
-/// The largest session frame, in bytes.
+/// The largest frame a manager takes from a runner, in bytes.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
+
+/// The largest frame a manager takes from somebody without a certificate, in bytes.
+pub const MAX_STRANGER_BYTES: usize = 64 << 10;
+
+/// The largest frame a runner takes from its manager, in bytes: a list of agents with their specs.
+pub const MAX_LIST_BYTES: usize = 64 << 20;
 
 /// From the runner to the manager.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,7 +54,7 @@ pub enum FromRunner {
     },
     /// Liveness: sent each second (±10 %).
     Heartbeat {
-        /// Grows by one with each heartbeat of this session.
+        /// Grows by one with each heartbeat of this start of the runner, over all its sessions.
         seq: u64,
         /// The revision of the last [`FromManager::Desired`] that was put into effect.
         applied: Revision,

@@ -159,6 +159,8 @@ pub async fn run(
     };
     let limits = api::Limits {
         connections: config.api.max_connections as usize,
+        body: usize::try_from(config.api.max_body.0).unwrap_or(usize::MAX),
+        request: config.api.request_timeout,
         ..api::Limits::default()
     };
     let deps = api::Deps {

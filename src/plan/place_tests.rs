@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use super::*;
 use crate::{
     command::{AgentCommand, Command, Outcome},
@@ -157,6 +155,8 @@ fn explain_has_a_word_for_every_container() {
     reason = "measures itself"
 )]
 fn plan_speed() {
+    use std::time::Instant;
+
     let mut fixture = Fixture::default();
     for n in 1..=5_000 {
         fixture.ready(n, "", 64_000);

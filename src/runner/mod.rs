@@ -1,1 +1,342 @@
-//! The process inside a container that starts, supervises and stops agents.
+//! `quorate runner`: the small process inside a container that starts and stops its agents.
+//!
+//! ```text
+//!   manager <── session ──> Runner ── list of agents ──> Supervisor ── order ──> one task an agent
+//!                 │  ^                                                             │   │
+//!                 v  └──────────────── latest reports <────────────────────────────┘   v
+//!               lease ──────────── may exclusive agents act? ──────────────────> process (shim)
+//! ```
+//!
+//! - The runner dials out, to any manager, and goes on to the next one when a session breaks. Agents
+//!   do not notice.
+//! - Exclusive agents act only under a lease ([`lease`]) that acknowledged heartbeats renew.
+//! - What shall run comes as a whole list, what is observed goes as the latest report of each agent:
+//!   both are levels, so a lost frame or session costs time and nothing else.
+//! - Agents end with their runner ([`exec`]).
+
+mod agent;
+mod assess;
+mod backoff;
+mod error;
+pub mod exec;
+mod identity;
+mod lease;
+mod link;
+mod output;
+mod process;
+mod program;
+mod reports;
+mod session;
+mod stray;
+mod supervisor;
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::fcntl::{Flock, FlockArg};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::error::RunnerError;
+use self::{
+    agent::Surroundings,
+    backoff::Backoff,
+    error::SessionError,
+    identity::{Identity, Managers},
+    lease::Lease,
+    process::Spawner,
+    reports::Reports,
+    session::Session,
+    supervisor::Supervisor,
+};
+use crate::{
+    config::RunnerConfig,
+    model::{
+        ContainerId, Labels, Resources,
+        session::{AgentReport, Hello},
+    },
+    security::{JoinToken, files},
+};
+
+/// The bounds of the pauses once every manager has failed.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Between looks for orphans, when this is the first process of its container.
+const REAP: Duration = Duration::from_secs(1);
+
+/// Runs until `shutdown`, then stops the agents, each with its grace, and says goodbye.
+///
+/// # Errors
+/// [`RunnerError`] when it can't begin, or when the managers refuse it for good. The agents have then
+/// been stopped.
+pub async fn run(config: RunnerConfig, shutdown: CancellationToken) -> Result<(), RunnerError> {
+    // The same file as this process's, also when its name was given to a newer version.
+    run_with_shim(config, "/proc/self/exe".into(), shutdown).await
+}
+
+/// [`run`], with the `quorate` binary at `shim`: for programs that are not that binary themselves.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with_shim(
+    config: RunnerConfig,
+    shim: PathBuf,
+    shutdown: CancellationToken,
+) -> Result<(), RunnerError> {
+    let dir = config.data_dir.clone();
+    files::make_dir(&dir)?;
+    let _held = lock(&dir)?;
+    let mut runner = Runner::new(&config, shim)?;
+    let reaper = runner.reap_orphans();
+    let end = runner.run(&config, &shutdown).await;
+    if let Some(mut supervisor) = runner.supervisor.take() {
+        supervisor.stop_all().await;
+    }
+    if let Some(reaper) = reaper {
+        reaper.abort();
+    }
+    end
+}
+
+/// Two runners of one identity would take the container from each other for ever.
+fn lock(dir: &Path) -> Result<Flock<File>, RunnerError> {
+    let path = dir.join("lock");
+    let data = |source| RunnerError::Data {
+        path: path.clone(),
+        source,
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(data)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| RunnerError::Taken(dir.to_owned()))
+}
+
+/// What lives as long as the runner.
+struct Runner {
+    dir: PathBuf,
+    /// Without agents and resources that are found anew for each session.
+    about: Hello,
+    managers: Managers,
+    spawner: Spawner,
+    lease: Lease,
+    reports: Reports,
+    identity: Option<Identity>,
+    /// There is one while agents may run.
+    supervisor: Option<Supervisor>,
+    /// No certificate is asked for before this.
+    renew_not_before: Instant,
+    /// The last heartbeat. Goes on over sessions, so that no number ever stands for two heartbeats.
+    seq: u64,
+}
+
+impl Runner {
+    fn new(config: &RunnerConfig, shim: PathBuf) -> Result<Self, RunnerError> {
+        let root = Path::new("/");
+        let found = assess::resources(root);
+        let about = Hello {
+            name: config.name.parse().map_err(|e| RunnerError::config("name", e))?,
+            // Zero stands for no start at all.
+            boot: rand::random_range(1..=u64::MAX),
+            engine_container: assess::engine_container(root),
+            labels: Labels::new(config.labels.clone()).map_err(|e| RunnerError::config("labels", e))?,
+            capabilities: assess::capabilities(),
+            resources: Resources {
+                cpu_millis: config.capacity.cpu_millis.unwrap_or(found.cpu_millis),
+                memory_bytes: config.capacity.memory.map_or(found.memory_bytes, |size| size.0),
+            },
+            agents: Vec::new(),
+        };
+        let addresses = config.managers.iter().map(ToString::to_string).collect();
+        let data = |source| RunnerError::Data {
+            path: config.data_dir.clone(),
+            source,
+        };
+        Ok(Self {
+            dir: std::path::absolute(&config.data_dir).map_err(data)?,
+            about,
+            managers: Managers::load(&config.data_dir, addresses),
+            spawner: Spawner::start(shim).map_err(data)?,
+            lease: Lease::new(),
+            reports: Reports::new(),
+            identity: None,
+            supervisor: None,
+            renew_not_before: Instant::now(),
+            seq: 0,
+        })
+    }
+
+    async fn run(&mut self, config: &RunnerConfig, shutdown: &CancellationToken) -> Result<(), RunnerError> {
+        self.identity = Identity::load(&self.dir)?;
+        if let Some(identity) = &self.identity {
+            stray::sweep(Path::new("/proc"), identity.container);
+        }
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut failures = 0;
+        while !shutdown.is_cancelled() {
+            let before = Instant::now();
+            let error = match self.attempt(config, shutdown).await? {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            self.complain(&error);
+            if let SessionError::Refused { reason, retry: false } = error {
+                return Err(RunnerError::Refused(reason));
+            }
+            self.managers.advance();
+            // A session that lasted was a success; its end is the first failure.
+            if before.elapsed() > LONGEST_PAUSE {
+                failures = 0;
+                backoff.reset();
+            }
+            failures += 1;
+            if failures < self.managers.len().max(2) {
+                continue;
+            }
+            tokio::select! {
+                () = sleep(backoff.pause()) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins if need be, and serves one session. The outer error is for good.
+    async fn attempt(
+        &mut self,
+        config: &RunnerConfig,
+        shutdown: &CancellationToken,
+    ) -> Result<Result<(), SessionError>, RunnerError> {
+        let known = self.identity.take();
+        let had_one = known.is_some();
+        let identity = match known.filter(|known| !known.expired()) {
+            Some(identity) => identity,
+            None => {
+                let token = join_token(config, had_one)?;
+                let hello = self.hello(Vec::new());
+                let joined = tokio::select! {
+                    joined = link::enroll(self.managers.current(), &token, hello, &self.dir) => joined,
+                    () = shutdown.cancelled() => return Ok(Ok(())),
+                };
+                match joined {
+                    Ok(identity) => identity,
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+        };
+        self.supervise(identity.container).await;
+        let over = self.serve(&identity, shutdown).await;
+        // A renewed one is in place already.
+        self.identity.get_or_insert(identity);
+        Ok(over)
+    }
+
+    async fn serve(&mut self, identity: &Identity, shutdown: &CancellationToken) -> Result<(), SessionError> {
+        let address = self.managers.current().to_owned();
+        let session = tokio::select! {
+            session = Session::open(self, identity) => session?,
+            () = shutdown.cancelled() => return Ok(()),
+        };
+        tracing::info!(manager = %address, container = %identity.container, "the session is open");
+        session.serve(shutdown).await
+    }
+
+    /// Makes sure that there is somebody to take lists of agents for this container. Agents of another
+    /// one, which this runner was before, are stopped first.
+    async fn supervise(&mut self, container: ContainerId) {
+        if self
+            .supervisor
+            .as_ref()
+            .is_some_and(|s| s.container() == container)
+        {
+            return;
+        }
+        if let Some(mut former) = self.supervisor.take() {
+            former.stop_all().await;
+            self.lease = Lease::new();
+        }
+        self.supervisor = Some(Supervisor::new(Surroundings {
+            container,
+            home: self.dir.join("agents"),
+            spawner: self.spawner.clone(),
+            lease: self.lease.clone(),
+            reports: self.reports.clone(),
+        }));
+    }
+
+    fn hello(&self, agents: Vec<AgentReport>) -> Hello {
+        Hello {
+            agents,
+            ..self.about.clone()
+        }
+    }
+
+    /// Keeps a fresh certificate and gives how long until the next one.
+    fn renewed(
+        &mut self,
+        container: ContainerId,
+        ca: &str,
+        chain: String,
+        key: String,
+    ) -> Result<Duration, SessionError> {
+        let identity = Identity::keep(&self.dir, container, ca, chain, key)?;
+        tracing::info!(%container, "the certificate is renewed");
+        let next = identity.renew_in();
+        self.identity = Some(identity);
+        Ok(next)
+    }
+
+    /// The first process of a container inherits the orphans of all others and must reap them.
+    fn reap_orphans(&self) -> Option<JoinHandle<()>> {
+        let spawner = self.spawner.clone();
+        (std::process::id() == 1).then(|| {
+            tokio::spawn(async move {
+                loop {
+                    sleep(REAP).await;
+                    while spawner.reap_orphan() {}
+                }
+            })
+        })
+    }
+
+    /// One line with the whole chain of causes.
+    fn complain(&self, error: &SessionError) {
+        let mut words = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            words = format!("{words}: {cause}");
+            source = cause.source();
+        }
+        tracing::warn!(manager = %self.managers.current(), "no session: {words}");
+    }
+}
+
+fn join_token(config: &RunnerConfig, had_one: bool) -> Result<JoinToken, RunnerError> {
+    let key = if config.join_token.is_some() {
+        "join_token"
+    } else {
+        "join_token_file"
+    };
+    let text = match (&config.join_token, &config.join_token_file) {
+        (Some(token), _) => token.expose().to_owned(),
+        (None, Some(file)) => files::read(file)?,
+        (None, None) => {
+            let why = if had_one {
+                ", or its certificate has expired"
+            } else {
+                ""
+            };
+            return Err(RunnerError::NoToken { why });
+        }
+    };
+    text.trim().parse().map_err(|e| RunnerError::config(key, e))
+}

@@ -198,3 +198,6 @@ impl State {
         index
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! One session: from Hello until it breaks.
+//!
+//! Whatever arrives or is due is dealt with in one loop, so that nothing here needs a lock. Agents do
+//! not end with a session; only exclusive ones end, with their lease.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Runner,
+    error::SessionError,
+    identity::Identity,
+    link::Link,
+    reports::{Latest, news},
+    supervisor::Supervisor,
+};
+use crate::{
+    model::session::{FromManager, FromRunner, PROTOCOL},
+    security::{self, KeyRequest},
+};
+
+/// Between heartbeats, ±10 % (DESIGN section 7).
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// A manager that gets no heartbeat counted for this long is left for another one, while there is
+/// lease left to find it in: two missed heartbeats and the time of an election.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// After a request for a certificate that came to nothing.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
+
+/// Heartbeats that wait for their acknowledgement; more than come within any patience.
+const MAX_WAITING: usize = 64;
+
+/// A session that is open.
+pub(super) struct Session<'a> {
+    runner: &'a mut Runner,
+    link: Link,
+    fence_after: Duration,
+    /// Heartbeats without an acknowledgement, and when each was sent.
+    waiting: VecDeque<(u64, Instant)>,
+    /// The last acknowledgement, or the opening.
+    counted: Instant,
+    reports: watch::Receiver<Latest>,
+    /// What the manager was told of.
+    told: Latest,
+    renew_at: Instant,
+    /// The CA that signs, PEM.
+    ca: String,
+    /// The key of a certificate that was asked for.
+    new_key: Option<String>,
+    /// Set once the runner is to end: stops the agents.
+    stopping: Option<JoinHandle<()>>,
+}
+
+impl<'a> Session<'a> {
+    /// Connects to a manager and introduces this runner.
+    pub(super) async fn open(runner: &'a mut Runner, identity: &Identity) -> Result<Self, SessionError> {
+        let tls = security::session_client(&identity.trust, Some(&identity.leaf))?;
+        let mut link = Link::open(runner.managers.current(), tls).await?;
+        let mut reports = runner.reports.watch();
+        let told = reports.borrow_and_update().clone();
+        let hello = runner.hello(news(&Latest::new(), &told));
+        link.send(&FromRunner::Hello {
+            protocol: PROTOCOL,
+            hello,
+        })
+        .await?;
+        let FromManager::Welcome {
+            container,
+            managers,
+            fence_after_ms,
+        } = link.answer().await?
+        else {
+            return Err(SessionError::Unexpected("something else than a welcome"));
+        };
+        if container != identity.container {
+            return Err(SessionError::Unexpected("a welcome for another container"));
+        }
+        runner.managers.learn(managers);
+        runner.lease.open();
+        let renew_at = (Instant::now() + identity.renew_in()).max(runner.renew_not_before);
+        Ok(Self {
+            link,
+            fence_after: Duration::from_millis(fence_after_ms),
+            waiting: VecDeque::new(),
+            counted: Instant::now(),
+            reports,
+            told,
+            renew_at,
+            ca: identity.trust.pem().to_owned(),
+            new_key: None,
+            stopping: None,
+            runner,
+        })
+    }
+
+    /// Serves until the session is over. `Ok` means that the runner is to end, and that its agents
+    /// have ended.
+    pub(super) async fn serve(mut self, shutdown: &CancellationToken) -> Result<(), SessionError> {
+        let end = self.serve_until_over(shutdown).await;
+        if let Some(stopping) = self.stopping.take() {
+            // The agents' own tasks were awaited in it; what failed there was logged.
+            let _ = stopping.await;
+        }
+        end?;
+        self.link.send(&FromRunner::Goodbye).await?;
+        self.link.close().await;
+        Ok(())
+    }
+
+    async fn serve_until_over(&mut self, shutdown: &CancellationToken) -> Result<(), SessionError> {
+        // The first heartbeat goes at once: exclusive agents wait for its acknowledgement.
+        let mut beat_at = Instant::now();
+        let lease = self.runner.lease.clone();
+        loop {
+            // Only a lease that began can lapse.
+            let held = lease.live();
+            tokio::select! {
+                () = sleep_until(beat_at) => {
+                    beat_at = Instant::now() + HEARTBEAT.mul_f64(rand::random_range(0.9..1.1));
+                    self.beat().await?;
+                }
+                frame = self.link.reader.read() => {
+                    self.take(frame?.ok_or(SessionError::Closed)?)?;
+                }
+                // The sender lives in the runner.
+                _ = self.reports.changed() => self.tell().await?,
+                () = lease.ended(), if held => return Err(SessionError::Lapsed(self.fence_after)),
+                () = sleep_until(self.counted + PATIENCE) => {
+                    return Err(SessionError::Silent { what: "get a heartbeat counted", after: PATIENCE });
+                }
+                () = sleep_until(self.renew_at) => self.renew().await?,
+                () = shutdown.cancelled(), if self.stopping.is_none() => self.begin_to_stop(),
+                () = stopped(&mut self.stopping) => return Ok(()),
+            }
+        }
+    }
+
+    /// Heartbeats go on while agents use their grace: managers must not take the container for lost.
+    fn begin_to_stop(&mut self) {
+        if let Some(mut supervisor) = self.runner.supervisor.take() {
+            self.stopping = Some(tokio::spawn(async move { supervisor.stop_all().await }));
+        }
+    }
+
+    async fn beat(&mut self) -> Result<(), SessionError> {
+        self.runner.seq += 1;
+        let seq = self.runner.seq;
+        let applied = self.runner.supervisor.as_ref().map_or(0, Supervisor::revision);
+        // The lease counts from before the sending: later would be later than the truth.
+        self.waiting.push_back((seq, Instant::now()));
+        if self.waiting.len() > MAX_WAITING {
+            self.waiting.pop_front();
+        }
+        self.link.send(&FromRunner::Heartbeat { seq, applied }).await
+    }
+
+    async fn tell(&mut self) -> Result<(), SessionError> {
+        let now = self.reports.borrow_and_update().clone();
+        let frames: Vec<_> = news(&self.told, &now)
+            .into_iter()
+            .map(FromRunner::Report)
+            .collect();
+        self.told = now;
+        self.link.send_all(&frames).await
+    }
+
+    async fn renew(&mut self) -> Result<(), SessionError> {
+        self.renew_at = Instant::now() + RENEW_AGAIN;
+        self.runner.renew_not_before = self.renew_at;
+        let request = KeyRequest::generate()?;
+        self.new_key = Some(request.key_pem);
+        let csr = request.csr_pem;
+        self.link.send(&FromRunner::Renew { csr }).await
+    }
+
+    fn take(&mut self, frame: FromManager) -> Result<(), SessionError> {
+        match frame {
+            FromManager::HeartbeatAck { seq } => self.acknowledged(seq),
+            FromManager::Desired { revision, agents } => {
+                let Some(supervisor) = &mut self.runner.supervisor else {
+                    return Ok(());
+                };
+                if supervisor.take(revision, agents) {
+                    self.runner.lease.list_taken();
+                }
+                Ok(())
+            }
+            FromManager::Certificate { container, chain } => {
+                let Some(key) = self.new_key.take() else {
+                    return Err(SessionError::Unexpected("a certificate nobody asked for"));
+                };
+                let renewed = self.runner.renewed(container, &self.ca, chain, key)?;
+                self.renew_at = Instant::now() + renewed;
+                Ok(())
+            }
+            FromManager::Refused { reason, retry } => Err(SessionError::Refused { reason, retry }),
+            FromManager::Welcome { .. } => Err(SessionError::Unexpected("a second welcome")),
+            FromManager::Admitted { .. } => Err(SessionError::Unexpected("an answer to a manager")),
+        }
+    }
+
+    fn acknowledged(&mut self, seq: u64) -> Result<(), SessionError> {
+        let mut sent = None;
+        while let Some((_, at)) = self.waiting.pop_front_if(|(waiting, _)| *waiting <= seq) {
+            sent = Some(at);
+        }
+        let Some(sent) = sent else { return Ok(()) };
+        self.counted = Instant::now();
+        let lapsed = |_| SessionError::Lapsed(self.fence_after);
+        self.runner.lease.renew(sent, self.fence_after).map_err(lapsed)
+    }
+}
+
+/// Waits for the agents' end, once they are being stopped.
+async fn stopped(stopping: &mut Option<JoinHandle<()>>) {
+    match stopping {
+        Some(task) => {
+            let _ = task.await;
+            *stopping = None;
+        }
+        None => std::future::pending().await,
+    }
+}

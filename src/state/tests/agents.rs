@@ -1,0 +1,199 @@
+use super::*;
+use crate::model::{Desired, DisconnectPolicy};
+
+fn lenient(spec: &mut AgentSpec) {
+    spec.on_disconnect = DisconnectPolicy::AtLeastOnce;
+}
+
+fn placed(change: impl FnOnce(&mut AgentSpec)) -> Bench {
+    let mut bench = Bench::new();
+    bench.ready(1);
+    bench.deploy(1, change).unwrap();
+    assert!(bench.place(1, 1));
+    bench
+}
+
+#[test]
+fn an_exclusive_agent_leaves_only_a_fenced_container() {
+    let mut bench = placed(|_| {});
+    let epoch = bench.agent(1).epoch;
+    for state in [ContainerState::Suspect, ContainerState::Lost] {
+        bench.judge(1, state, false).unwrap();
+        assert_eq!(bench.agent(1).container, Some(ContainerId(1)), "{state:?}");
+    }
+    bench.judge(1, ContainerState::Lost, true).unwrap();
+    assert_eq!(bench.agent(1).container, None);
+    assert_eq!(bench.agent(1).state, AgentState::Pending);
+    assert_eq!(bench.agent(1).epoch, epoch);
+    bench.ready(2);
+    assert!(bench.place(1, 2));
+    assert!(bench.agent(1).epoch > epoch);
+}
+
+#[test]
+fn an_at_least_once_agent_leaves_a_lost_container() {
+    let mut bench = placed(lenient);
+    bench.judge(1, ContainerState::Suspect, false).unwrap();
+    assert!(bench.agent(1).container.is_some());
+    bench.judge(1, ContainerState::Lost, false).unwrap();
+    assert_eq!(bench.agent(1).container, None);
+}
+
+#[test]
+fn reports_of_another_epoch_start_or_container_change_nothing() {
+    let mut bench = placed(|_| {});
+    bench.ready(2);
+    let epoch = bench.agent(1).epoch;
+    let before = bench.agent(1).clone();
+    bench.report_as(1, 1, 1, epoch - 1, AgentState::Running).unwrap();
+    bench.report_as(2, 1, 1, epoch, AgentState::Running).unwrap();
+    bench.report_as(1, 9, 1, epoch, AgentState::Running).unwrap_err();
+    bench.report_as(1, 1, 1, epoch, AgentState::Pending).unwrap();
+    assert_eq!(*bench.agent(1), before);
+    bench.report(1, 1, AgentState::Running).unwrap();
+    assert_eq!(bench.agent(1).state, AgentState::Running);
+}
+
+#[test]
+fn a_report_under_the_old_epoch_does_not_touch_the_new_placement() {
+    let mut bench = placed(|_| {});
+    bench.ready(2);
+    let old = bench.agent(1).epoch;
+    bench.judge(1, ContainerState::Lost, true).unwrap();
+    assert!(bench.place(1, 2));
+    bench.connect(1, 1, None).unwrap();
+    bench.report_as(1, 1, 1, old, AgentState::Failed).unwrap();
+    assert_eq!(bench.agent(1).state, AgentState::Assigned);
+}
+
+#[test]
+fn a_plan_is_checked_again_when_it_is_applied() {
+    let mut bench = Bench::new();
+    bench.ready(1);
+    bench.ready(2);
+    let heavy = |spec: &mut AgentSpec| spec.resources.cpu_millis = 600;
+    bench.deploy(1, heavy).unwrap();
+    bench.deploy(2, heavy).unwrap();
+    bench.deploy(3, |spec| spec.constraints = "gpu".into()).unwrap();
+    assert!(bench.place(1, 1));
+    assert!(!bench.place(1, 2), "placed already");
+    assert!(!bench.place(2, 1), "no room");
+    assert!(!bench.place(3, 2), "no gpu");
+    assert!(!bench.place(2, 77), "no such container");
+    bench.judge(2, ContainerState::Suspect, false).unwrap();
+    assert!(!bench.place(2, 2), "not ready");
+    bench.judge(2, ContainerState::Ready, false).unwrap();
+    let stale = Placement {
+        agent: AgentId(2),
+        version: bench.agent(2).version - 1,
+        container: ContainerId(2),
+    };
+    let reply = bench.apply(Command::Agent(AgentCommand::Place(vec![stale])));
+    assert_eq!(reply, Ok(Outcome::Placed { made: 0, refused: 1 }));
+    assert!(bench.place(2, 2));
+}
+
+#[test]
+fn stopping_waits_for_the_runner_and_is_not_undone_by_a_late_report() {
+    let mut bench = placed(|_| {});
+    bench.desire(1, Desired::Stopped).unwrap();
+    assert_eq!(bench.agent(1).state, AgentState::Stopping);
+    bench.report(1, 1, AgentState::Running).unwrap();
+    assert_eq!(bench.agent(1).state, AgentState::Stopping);
+    bench.desire(1, Desired::Running).unwrap_err();
+    bench.report(1, 1, AgentState::Stopped).unwrap();
+    assert_eq!(
+        (bench.agent(1).state, bench.agent(1).container),
+        (AgentState::Stopped, None)
+    );
+    bench.desire(1, Desired::Running).unwrap();
+    assert_eq!(bench.agent(1).state, AgentState::Pending);
+}
+
+#[test]
+fn deleting_forgets_the_agent_once_it_runs_nowhere() {
+    let mut bench = placed(|_| {});
+    bench.desire(1, Desired::Removed).unwrap();
+    assert!(bench.state.find_agent("a1").is_some());
+    bench.desire(1, Desired::Running).unwrap_err();
+    bench.report(1, 1, AgentState::Failed).unwrap();
+    assert!(bench.state.find_agent("a1").is_none());
+    bench.deploy(2, |spec| spec.name = "a1".parse().unwrap()).unwrap();
+    bench.desire(2, Desired::Removed).unwrap();
+    assert_eq!(bench.state.agents(None).count(), 0);
+}
+
+/// It used to wait for a report that a runner had no reason to send again.
+#[test]
+fn an_agent_that_had_ended_is_stopped_at_once() {
+    let mut bench = placed(|_| {});
+    bench.report(1, 1, AgentState::Failed).unwrap();
+    assert_eq!(bench.agent(1).container, Some(ContainerId(1)));
+    bench.desire(1, Desired::Stopped).unwrap();
+    assert_eq!(
+        (bench.agent(1).state, bench.agent(1).container),
+        (AgentState::Stopped, None)
+    );
+}
+
+/// A restart of the runner used to bring back agents that were never to run again.
+#[test]
+fn a_runners_restart_starts_only_what_was_running() {
+    let mut bench = placed(|_| {});
+    bench.deploy(2, |_| {}).unwrap();
+    assert!(bench.place(2, 1));
+    bench.report(1, 1, AgentState::Running).unwrap();
+    bench.report(1, 2, AgentState::Stopped).unwrap();
+    let epoch = bench.agent(1).epoch;
+    bench.connect(1, 2, None).unwrap();
+    assert_eq!(
+        (bench.agent(1).state, bench.agent(1).epoch),
+        (AgentState::Assigned, epoch)
+    );
+    assert_eq!(bench.agent(2).state, AgentState::Stopped);
+}
+
+#[test]
+fn a_text_of_a_runner_can_not_fill_the_state() {
+    let mut bench = placed(|_| {});
+    let report = AgentReport {
+        agent: AgentId(1),
+        epoch: bench.agent(1).epoch,
+        state: AgentState::Starting,
+        reason: "x".repeat(1 << 20),
+        restarts: 1,
+    };
+    bench
+        .apply(Command::Agent(AgentCommand::Report {
+            container: ContainerId(1),
+            boot: 1,
+            reports: vec![report],
+        }))
+        .unwrap();
+    assert!(bench.agent(1).reason.len() <= 512);
+}
+
+#[test]
+fn conditions_and_names_guard_agents() {
+    let mut bench = placed(|_| {});
+    let deploy = bench.deploy(2, |spec| spec.name = "a1".parse().unwrap());
+    assert!(matches!(deploy, Err(Rejection::Exists { .. })));
+    let version = bench.agent(1).version;
+    let stop = |version| {
+        Command::Agent(AgentCommand::SetDesired {
+            id: AgentId(1),
+            desired: Desired::Stopped,
+            condition: Condition::Version(vec![version]),
+        })
+    };
+    let refused = bench.apply(stop(version + 1));
+    assert_eq!(
+        refused,
+        Err(Rejection::Condition {
+            current: Some(version)
+        })
+    );
+    bench.apply(stop(version)).unwrap();
+    let missing = bench.desire(99, Desired::Stopped);
+    assert!(matches!(missing, Err(Rejection::NotFound { .. })));
+}

@@ -1,0 +1,212 @@
+//! Any command, from a small world, so that they meet.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    command::{ClusterCommand, ConfigCommand},
+    model::{Desired, DisconnectPolicy, EngineState, TokenId},
+};
+
+fn id() -> impl Strategy<Value = u64> {
+    1..5u64
+}
+
+fn name() -> impl Strategy<Value = crate::model::Name> {
+    id().prop_map(|n| format!("n{n}").parse().unwrap())
+}
+
+fn theirs() -> impl Strategy<Value = Option<String>> {
+    proptest::option::of(id().prop_map(|n| format!("{n}{n}")))
+}
+
+/// Guesses that often are right: revisions are small in these runs.
+fn revision() -> impl Strategy<Value = Revision> {
+    0..60u64
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    prop_oneof![
+        4 => Just(Condition::Any),
+        1 => Just(Condition::Exists),
+        1 => Just(Condition::Absent),
+        1 => revision().prop_map(|v| Condition::Version(vec![v])),
+    ]
+}
+
+fn agent_state() -> impl Strategy<Value = AgentState> {
+    use AgentState::*;
+    proptest::sample::select(vec![
+        Pending, Assigned, Starting, Running, Stopping, Stopped, Failed,
+    ])
+}
+
+fn container_state() -> impl Strategy<Value = ContainerState> {
+    use ContainerState::*;
+    proptest::sample::select(vec![Candidate, Registered, Ready, Suspect, Lost])
+}
+
+/// A command with its free choices; `fit` makes those that must match the state match it, mostly.
+fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        2 => config().prop_map(Command::Config),
+        6 => container().prop_map(Command::Container),
+        6 => agent().prop_map(Command::Agent),
+        1 => engine().prop_map(Command::Engine),
+        1 => cluster().prop_map(Command::Cluster),
+    ]
+}
+
+fn config() -> impl Strategy<Value = ConfigCommand> {
+    prop_oneof![
+        (name(), ".{0,9}", condition()).prop_map(|(name, value, condition)| ConfigCommand::Put {
+            name,
+            content_type: "text/plain".into(),
+            value: Bytes::from(value),
+            condition,
+        }),
+        (name(), condition()).prop_map(|(name, condition)| ConfigCommand::Delete { name, condition }),
+    ]
+}
+
+fn connect() -> impl Strategy<Value = ContainerCommand> {
+    (id(), 0..3u64, theirs()).prop_map(|(n, boot, engine_container)| ContainerCommand::Connect {
+        id: ContainerId(n),
+        boot,
+        address: "10.0.0.1:1".into(),
+        engine_container,
+        labels: Labels::default(),
+        capabilities: Capabilities::default(),
+        resources: Resources {
+            cpu_millis: 100,
+            memory_bytes: 0,
+        },
+    })
+}
+
+fn observe() -> impl Strategy<Value = ContainerCommand> {
+    use FoundState::{Dead, Paused, Running};
+    let state = proptest::sample::select(vec![Running, Running, Dead, Paused]);
+    let one = (id(), id(), id(), state).prop_map(|(n, theirs, name, state)| Found {
+        id: ContainerId(n),
+        ..found(&format!("{theirs}{theirs}"), &format!("n{name}"), state)
+    });
+    let found = proptest::collection::vec(one, 0..3);
+    (1..3u64, revision(), found).prop_map(|(engine, as_of, found)| ContainerCommand::Observe {
+        engine: EngineId(engine),
+        as_of,
+        found,
+    })
+}
+
+fn container() -> impl Strategy<Value = ContainerCommand> {
+    let judge = (id(), revision(), container_state(), any::<bool>(), 0..9u64);
+    prop_oneof![
+        2 => (1..9u64, name(), theirs()).prop_map(|(n, name, engine_container)| ContainerCommand::Enroll {
+            id: ContainerId(n), token: TOKEN, name, engine_container,
+        }),
+        1 => (id(), name()).prop_map(|(n, name)| ContainerCommand::Register {
+            id: ContainerId(n), name, labels: Labels::default(),
+        }),
+        4 => connect(),
+        3 => judge.prop_map(|(n, version, state, fenced, term)| ContainerCommand::Judge {
+            id: ContainerId(n), version, term: term.max(TERM), state, fenced, reason: "why".into(),
+        }),
+        3 => observe(),
+        1 => (id(), 0..3u64).prop_map(|(n, boot)| ContainerCommand::Leave { id: ContainerId(n), boot }),
+        1 => (id(), condition()).prop_map(|(n, condition)| ContainerCommand::Remove {
+            id: ContainerId(n), condition,
+        }),
+    ]
+}
+
+fn agent() -> impl Strategy<Value = AgentCommand> {
+    let deploy = (1..9u64, any::<bool>(), 0..60u64).prop_map(|(n, exclusive, cpu_millis)| {
+        let json = serde_json::json!({"name": format!("a{}", n % 7), "command": "/bin/true"});
+        let mut spec: AgentSpec = serde_json::from_value(json).unwrap();
+        spec.resources.cpu_millis = cpu_millis;
+        if !exclusive {
+            spec.on_disconnect = DisconnectPolicy::AtLeastOnce;
+        }
+        AgentCommand::Deploy { id: AgentId(n), spec }
+    });
+    let desired = proptest::sample::select(vec![Desired::Running, Desired::Stopped, Desired::Removed]);
+    let report = (id(), revision(), agent_state()).prop_map(|(n, epoch, state)| AgentReport {
+        agent: AgentId(n),
+        epoch,
+        state,
+        reason: "seen".into(),
+        restarts: 1,
+    });
+    let reports = proptest::collection::vec(report, 1..3);
+    prop_oneof![
+        2 => deploy,
+        2 => (id(), desired, condition()).prop_map(|(n, desired, condition)| AgentCommand::SetDesired {
+            id: AgentId(n), desired, condition,
+        }),
+        4 => (id(), revision(), id()).prop_map(|(n, version, c)| AgentCommand::Place(vec![Placement {
+            agent: AgentId(n), version, container: ContainerId(c),
+        }])),
+        3 => (id(), 0..3u64, reports).prop_map(|(c, boot, reports)| AgentCommand::Report {
+            container: ContainerId(c), boot, reports,
+        }),
+    ]
+}
+
+fn engine() -> impl Strategy<Value = EngineCommand> {
+    prop_oneof![
+        3 => (1..3u64).prop_map(|n| EngineCommand::Add {
+            id: EngineId(n),
+            name: format!("e{n}").parse().unwrap(),
+            url: format!("tcp://h{n}:1").parse().unwrap(),
+        }),
+        1 => (1..3u64, condition()).prop_map(|(n, condition)| EngineCommand::Remove {
+            id: EngineId(n), condition,
+        }),
+        1 => (1..3u64).prop_map(|n| EngineCommand::SetState {
+            id: EngineId(n), state: EngineState::Connected, reason: "answers".into(),
+        }),
+    ]
+}
+
+pub(super) fn token(uses_left: Option<u32>) -> JoinToken {
+    JoinToken {
+        id: TOKEN,
+        role: JoinRole::Runner,
+        hash: [0; 32],
+        expires_at: None,
+        uses_left,
+        version: 0,
+    }
+}
+
+fn cluster() -> impl Strategy<Value = ClusterCommand> {
+    prop_oneof![
+        4 => Just(ClusterCommand::CreateJoinToken(token(None))),
+        1 => Just(ClusterCommand::CreateJoinToken(token(Some(2)))),
+        1 => Just(ClusterCommand::RevokeJoinToken(TOKEN)),
+    ]
+}
+
+pub(super) fn proposal() -> impl Strategy<Value = (bool, u64, Proposal)> {
+    let key = proptest::option::weighted(0.2, (id(), 0..2u64));
+    (any::<[bool; 2]>(), 0..100_000_000u64, key, command()).prop_map(|(fit, at, key, command)| {
+        let key = key.map(|(n, fingerprint)| RequestKey {
+            principal: TokenId(1),
+            key: n.to_string(),
+            fingerprint,
+        });
+        // Most entries are of the term that the verdicts name.
+        let term = if fit[0] || fit[1] { TERM } else { TERM + 1 };
+        (
+            fit[0],
+            term,
+            Proposal {
+                at: Millis(at),
+                key,
+                command,
+            },
+        )
+    })
+}

@@ -1,0 +1,286 @@
+//! Any commands in any order keep the invariants, and a snapshot is as good as the log before it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::{prelude::*, test_runner::TestRunner};
+
+use super::{
+    commands::{proposal, token},
+    *,
+};
+use crate::{command::ClusterCommand, model::DisconnectPolicy};
+
+/// Guessed ids, versions, epochs and starts seldom match: half of the commands get such of the state.
+fn fit(state: &State, command: &mut Command) {
+    match command {
+        Command::Agent(AgentCommand::Place(placements)) => {
+            for placement in placements {
+                let wanted = usize::try_from(placement.agent.0).unwrap();
+                let pending: Vec<_> = state.pending().collect();
+                if let Some(agent) = pending.get(wanted % pending.len().max(1)) {
+                    placement.agent = agent.id;
+                    placement.version = agent.version;
+                }
+                placement.container = ready_one(state, placement.container);
+            }
+        }
+        Command::Agent(AgentCommand::Report {
+            container,
+            boot,
+            reports,
+        }) => {
+            *container = ready_one(state, *container);
+            *boot = state.container(*container).map_or(0, |c| c.boot);
+            let here: Vec<_> = state.agents_of(*container).collect();
+            for (report, agent) in reports.iter_mut().zip(here) {
+                report.agent = agent.id;
+                report.epoch = agent.epoch;
+            }
+        }
+        Command::Container(ContainerCommand::Judge {
+            id,
+            version,
+            term,
+            state: verdict,
+            fenced,
+            ..
+        }) => {
+            let wanted = usize::try_from(id.0).unwrap();
+            let busy: Vec<_> = state
+                .containers(None)
+                .filter(|c| state.placed(c.id).is_some())
+                .collect();
+            *id = busy.get(wanted % busy.len().max(1)).map_or(*id, |c| c.id);
+            *version = state.container(*id).map_or(0, |c| c.version);
+            *term = TERM;
+            *fenced &= *verdict >= ContainerState::Ready;
+            if *fenced {
+                *verdict = ContainerState::Lost;
+            }
+        }
+        Command::Container(ContainerCommand::Leave { id, boot }) => {
+            *boot = state.container(*id).map_or(0, |c| c.boot);
+        }
+        Command::Container(ContainerCommand::Observe { as_of, .. }) => *as_of = state.revision(),
+        _ => {}
+    }
+}
+
+fn ready_one(state: &State, wanted: ContainerId) -> ContainerId {
+    let ready = state
+        .containers(None)
+        .filter(|c| c.state == ContainerState::Ready);
+    let ready: Vec<_> = ready.collect();
+    let at = usize::try_from(wanted.0).unwrap() % ready.len().max(1);
+    ready.get(at).map_or(wanted, |c| c.id)
+}
+
+/// How often the runs came where it matters: runs that prove nothing are a failure.
+#[derive(Debug, Default)]
+struct Reached {
+    placed: AtomicU64,
+    together: AtomicU64,
+    fenced: AtomicU64,
+    lost: AtomicU64,
+    reported: AtomicU64,
+    replayed: AtomicU64,
+    taken_over: AtomicU64,
+}
+
+impl Reached {
+    fn note(&self, before: &State, after: &State, command: &Command, reply: &Reply) {
+        let count = |counter: &AtomicU64, happened: bool| {
+            counter.fetch_add(u64::from(happened), Ordering::Relaxed);
+        };
+        let done = reply.result.is_ok();
+        count(
+            &self.placed,
+            matches!(reply.result, Ok(Outcome::Placed { made: 1.., .. })),
+        );
+        count(&self.replayed, reply.replayed);
+        let busy = |state: &State| {
+            state
+                .containers(None)
+                .filter(|c| state.placed(c.id).is_some())
+                .count()
+        };
+        let crowd = |c: &&std::sync::Arc<Container>| after.placed(c.id).is_some_and(|p| p.agents.len() > 1);
+        count(&self.together, after.containers(None).any(|c| crowd(&c)));
+        let freed = busy(after) < busy(before);
+        match command {
+            Command::Container(ContainerCommand::Judge { fenced, state, .. }) if done => {
+                count(&self.fenced, *fenced && freed);
+                count(&self.lost, !fenced && *state == ContainerState::Lost);
+            }
+            Command::Agent(AgentCommand::Report { .. }) => {
+                count(&self.reported, !before.agents.ptr_eq(&after.agents));
+            }
+            Command::Container(ContainerCommand::Enroll { id, .. }) => {
+                let taken = after.containers.len() == before.containers.len();
+                count(
+                    &self.taken_over,
+                    taken && matches!(reply.result, Ok(Outcome::Enrolled(got)) if got == *id),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn check(&self) {
+        let all = [
+            &self.placed,
+            &self.together,
+            &self.fenced,
+            &self.lost,
+            &self.reported,
+            &self.replayed,
+            &self.taken_over,
+        ];
+        let enough = all.iter().all(|n| n.load(Ordering::Relaxed) >= 20);
+        assert!(enough, "these runs prove too little: {self:?}");
+    }
+}
+
+/// What most worlds have: two engines, a join token and three containers that are ready.
+fn world() -> Vec<Command> {
+    let engine = |n: u64| {
+        Command::Engine(EngineCommand::Add {
+            id: EngineId(n),
+            name: format!("e{n}").parse().unwrap(),
+            url: format!("tcp://h{n}:1").parse().unwrap(),
+        })
+    };
+    let mut commands = vec![
+        engine(1),
+        engine(2),
+        Command::Cluster(ClusterCommand::CreateJoinToken(token(None))),
+    ];
+    for n in 1..4 {
+        commands.push(Command::Container(ContainerCommand::Enroll {
+            id: ContainerId(n),
+            token: TOKEN,
+            name: format!("n{n}").parse().unwrap(),
+            engine_container: None,
+        }));
+        commands.push(Command::Container(ContainerCommand::Connect {
+            id: ContainerId(n),
+            boot: 1,
+            address: "10.0.0.1:1".into(),
+            engine_container: None,
+            labels: Labels::default(),
+            capabilities: Capabilities::default(),
+            resources: Resources {
+                cpu_millis: 100,
+                memory_bytes: 0,
+            },
+        }));
+    }
+    commands
+}
+
+fn bytes(state: &State) -> Vec<u8> {
+    let mut out = Vec::new();
+    state.write_to(&mut out).unwrap();
+    out
+}
+
+/// At no moment may an exclusive agent change its container, unless the old one is proven unable to
+/// act or its runner reported the end of the process.
+fn exclusive_agents_moved_safely(before: &State, after: &State, command: &Command) {
+    for agent in before.agents(None) {
+        let Some(container) = agent.container else {
+            continue;
+        };
+        let now = after.agent(agent.id);
+        let stays = now.is_some_and(|a| a.container == Some(container) && a.epoch == agent.epoch);
+        if stays || agent.spec.on_disconnect == DisconnectPolicy::AtLeastOnce {
+            continue;
+        }
+        let ended = matches!(agent.state, AgentState::Stopped | AgentState::Failed);
+        let reported = matches!(command, Command::Agent(AgentCommand::Report { .. }));
+        let fenced = after.container(container).is_none_or(|c| c.fenced);
+        assert!(
+            ended || reported || fenced,
+            "{agent:?} left {container} by {command:?}"
+        );
+    }
+}
+
+fn one_run(
+    reached: &Reached,
+    mut entries: Vec<(bool, u64, Proposal)>,
+    furnished: bool,
+    cut: usize,
+) -> std::result::Result<(), TestCaseError> {
+    if furnished {
+        let world = world().into_iter().map(|command| {
+            let proposal = Proposal {
+                at: Millis(0),
+                key: None,
+                command,
+            };
+            (false, TERM, proposal)
+        });
+        entries.splice(0..0, world);
+    }
+    let mut state = State::default();
+    let mut restored = None;
+    let mut log = Vec::new();
+    for (revision, (fits, term, mut proposal)) in (1..).zip(entries) {
+        if fits {
+            fit(&state, &mut proposal.command);
+        }
+        let before = state.clone();
+        let reply = state.apply(revision, term, &proposal);
+        if let Err(violation) = state.check() {
+            panic!("{violation}\nafter {proposal:?}\non {before:#?}");
+        }
+        prop_assert!(state.now() >= before.now());
+        exclusive_agents_moved_safely(&before, &state, &proposal.command);
+        if reply.result.is_err() {
+            prop_assert!(
+                before.same_placing(&state),
+                "a refusal had an effect: {:?}",
+                proposal
+            );
+        }
+        reached.note(&before, &state, &proposal.command, &reply);
+        if restored.is_none() && log.len() == cut {
+            restored = Some((State::read_from(&bytes(&state)).unwrap(), revision));
+        }
+        log.push((term, proposal));
+    }
+    let mut replayed = State::default();
+    for (revision, (term, proposal)) in (1..).zip(&log) {
+        replayed.apply(revision, *term, proposal);
+        if let Some((restored, from)) = &mut restored
+            && revision > *from
+        {
+            restored.apply(revision, *term, proposal);
+        }
+    }
+    prop_assert_eq!(bytes(&replayed), bytes(&state));
+    if let Some((restored, _)) = restored {
+        restored.check().unwrap();
+        prop_assert_eq!(bytes(&restored), bytes(&state));
+    }
+    Ok(())
+}
+
+#[test]
+fn any_commands_keep_the_invariants() {
+    let reached = Reached::default();
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 600,
+        max_shrink_iters: 5_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let entries = proptest::collection::vec(proposal(), 1..80);
+    let furnished = proptest::bool::weighted(0.8);
+    let run = |(entries, furnished, cut)| one_run(&reached, entries, furnished, cut);
+    if let Err(failure) = runner.run(&(entries, furnished, 0..80usize), run) {
+        panic!("{failure}");
+    }
+    reached.check();
+}

@@ -1,0 +1,154 @@
+//! Containers, agents, engines and the cluster, as far as one manager without runners can show.
+
+use quorate::{
+    client::{
+        Condition, Page,
+        types::{ContainerRequest, EngineRequest},
+    },
+    model::{AgentSpec, AgentState, ContainerState},
+};
+
+use crate::manager::Manager;
+
+fn spec(json: &str) -> AgentSpec {
+    serde_json::from_str(json).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_are_deployed_stopped_and_deleted() {
+    let manager = Manager::start().await;
+    let client = manager.client();
+    let web = spec(r#"{"name":"web","command":"sleep","args":["1"],"labels":{"tier":"web"}}"#);
+    let created = client.deploy_agent(&web).await.unwrap();
+    let agent = client.agent("web").await.unwrap();
+    assert_eq!(
+        (agent.id.to_string(), agent.version),
+        (created.id.clone(), created.version)
+    );
+    assert_eq!(
+        (agent.state, agent.container, &agent.spec),
+        (AgentState::Pending, None, &web)
+    );
+    assert_eq!(client.agent(&created.id).await.unwrap(), agent);
+    assert_eq!(
+        client.deploy_agent(&web).await.unwrap_err().code(),
+        Some("already_exists")
+    );
+
+    client
+        .deploy_agent(&spec(r#"{"name":"db","command":"x","labels":{"tier":"db"}}"#))
+        .await
+        .unwrap();
+    let with = |selector: &str| Page {
+        selector: Some(selector.to_owned()),
+        ..Page::default()
+    };
+    let list = client.agents(&with("tier=db")).await.unwrap();
+    assert_eq!(
+        list.items.iter().map(|a| a.name.as_str()).collect::<Vec<_>>(),
+        ["db"]
+    );
+
+    client.stop_agent("web", Condition::Any).await.unwrap();
+    let stopped = client.agent("web").await.unwrap();
+    assert_eq!(stopped.state, AgentState::Stopped);
+    let late = client
+        .start_agent("web", Condition::Version(agent.version))
+        .await
+        .unwrap_err();
+    assert_eq!(late.code(), Some("precondition_failed"));
+    client
+        .start_agent("web", Condition::Version(stopped.version))
+        .await
+        .unwrap();
+    client.delete_agent(&created.id, Condition::Any).await.unwrap();
+    assert_eq!(client.agent("web").await.unwrap_err().code(), Some("not_found"));
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_deployment_or_deletion_gets_the_first_answer() {
+    let manager = Manager::start().await;
+    let http = manager.http();
+    let headers = [("content-type", "application/json"), ("idempotency-key", "d")];
+    let body = r#"{"name":"web","command":"sleep"}"#;
+    let first = http.send("POST", "/api/v1/agents", &headers, body).await;
+    let again = http.send("POST", "/api/v1/agents", &headers, body).await;
+    assert_eq!((first.status, &first.body), (201, &again.body));
+    assert_eq!(again.header("idempotency-replayed"), "true");
+
+    let key = [("idempotency-key", "x")];
+    let deleted = http.send("DELETE", "/api/v1/agents/web", &key, "").await;
+    let again = http.send("DELETE", "/api/v1/agents/web", &key, "").await;
+    assert_eq!(
+        (deleted.status, again.status),
+        (202, 202),
+        "the name is gone, the answer is not"
+    );
+    let other = http
+        .send("DELETE", "/api/v1/agents/web", &[("idempotency-key", "y")], "")
+        .await;
+    assert_eq!(other.status, 404);
+    assert!(other.json()["detail"].as_str().unwrap().contains("`web`"));
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_and_engines_are_registered_and_removed() {
+    let manager = Manager::start().await;
+    let client = manager.client();
+    let asked: ContainerRequest = serde_json::from_str(r#"{"name":"box","labels":{"zone":"a"}}"#).unwrap();
+    let created = client.register_container(&asked).await.unwrap();
+    let container = client.container("box").await.unwrap();
+    assert_eq!(
+        (container.id.to_string(), container.state),
+        (created.id, ContainerState::Registered)
+    );
+    assert_eq!(
+        client.containers(&Page::default()).await.unwrap().items,
+        [container]
+    );
+    client.remove_container("box", Condition::Any).await.unwrap();
+    assert_eq!(client.container("box").await.unwrap_err().status(), Some(404));
+
+    let asked: EngineRequest = serde_json::from_str(r#"{"name":"e","url":"tcp://127.0.0.1:1"}"#).unwrap();
+    client.add_engine(&asked).await.unwrap();
+    assert_eq!(
+        client.add_engine(&asked).await.unwrap_err().code(),
+        Some("already_exists")
+    );
+    assert_eq!(client.engines(&Page::default()).await.unwrap().items.len(), 1);
+    client.remove_engine("e", Condition::Any).await.unwrap();
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_tells_its_status_and_keeps_its_quorum() {
+    let manager = Manager::start().await;
+    let client = manager.client();
+    let status = client.cluster_status().await.unwrap();
+    assert_eq!((status.leader, status.managers.len()), (Some(1), 1));
+    assert!(status.managers[0].voter && status.managers[0].healthy);
+    let health = client.cluster_health().await.unwrap();
+    assert!(health.healthy, "{health:?}");
+    let kept = client.remove_manager(1).await.unwrap_err();
+    assert!(matches!(kept.status(), Some(400 | 409)), "{kept}");
+    assert_eq!(client.remove_manager(9).await.unwrap_err().status(), Some(404));
+    assert!(client.transfer_leadership(Some(9)).await.is_err());
+
+    let http = manager.http();
+    let free = [("authorization", "")];
+    for (path, body) in [
+        ("/livez", "alive\n"),
+        ("/readyz", "ready\n"),
+        ("/metrics", "figures\n"),
+    ] {
+        let answer = http.send("GET", path, &free, "").await;
+        assert_eq!(
+            (answer.status, answer.body.as_slice()),
+            (200, body.as_bytes()),
+            "{path}"
+        );
+    }
+    manager.stop().await;
+}

@@ -1,0 +1,5 @@
+//! A runner against managers that a test plays, frame by frame, over real TLS; and the shim.
+
+mod scripted;
+mod sessions;
+mod shim;

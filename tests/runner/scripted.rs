@@ -1,0 +1,273 @@
+//! A manager whose lines a test speaks.
+
+use std::{path::Path, time::Duration};
+
+use quorate::{
+    config::{Address, Hidden, RunnerConfig},
+    model::{
+        AgentId, AgentState, ContainerId, DisconnectPolicy, Revision,
+        session::{AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES},
+    },
+    runner::{RunnerError, run_with_shim},
+    security::{self, Ca, JoinToken, PeerIdentity},
+    wire::{FramedReader, FramedWriter},
+};
+use tokio::{
+    io::{ReadHalf, WriteHalf, split},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
+
+/// Generous: what is waited for takes milliseconds, on a machine that may be busy.
+const WAIT: Duration = Duration::from_secs(30);
+
+pub const CONTAINER: ContainerId = ContainerId(77);
+
+/// A cluster's CA and join token.
+pub struct Cluster {
+    pub ca: Ca,
+    pub token: JoinToken,
+}
+
+impl Cluster {
+    pub fn new() -> Self {
+        security::install_crypto();
+        let ca = Ca::generate("test").unwrap();
+        let token = JoinToken::generate(ca.fingerprint()).unwrap();
+        Self { ca, token }
+    }
+
+    pub async fn manager(&self) -> Manager {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let leaf = self.ca.issue_manager(1, &[]).unwrap();
+        let tls = security::session_server(&leaf, self.ca.trust()).unwrap();
+        Manager {
+            address: Address::new("127.0.0.1", listener.local_addr().unwrap().port()),
+            listener,
+            acceptor: TlsAcceptor::from(tls),
+        }
+    }
+
+    pub fn config(&self, dir: &Path, managers: &[&Manager]) -> RunnerConfig {
+        RunnerConfig {
+            data_dir: dir.join("runner"),
+            name: "box-1".into(),
+            managers: managers.iter().map(|m| m.address.clone()).collect(),
+            join_token: Some(Hidden::new(self.token.to_string())),
+            ..RunnerConfig::default()
+        }
+    }
+
+    /// Lets a runner join, with whichever connection comes first to this manager.
+    pub async fn enroll(&self, manager: &Manager) -> Hello {
+        let mut peer = manager.accept().await;
+        let FromRunner::Enroll {
+            token, csr, hello, ..
+        } = peer.read().await
+        else {
+            panic!("not an enrolment");
+        };
+        assert_eq!(token, self.token.to_string());
+        assert_eq!(peer.identity, None);
+        let chain = self.ca.sign_runner(&csr, &CONTAINER.to_string()).unwrap();
+        let container = CONTAINER;
+        peer.send(FromManager::Certificate { container, chain }).await;
+        hello
+    }
+}
+
+/// A running runner.
+pub struct Running {
+    pub shutdown: CancellationToken,
+    task: JoinHandle<Result<(), RunnerError>>,
+}
+
+impl Running {
+    pub fn start(config: RunnerConfig) -> Self {
+        let shutdown = CancellationToken::new();
+        let shim = env!("CARGO_BIN_EXE_quorate").into();
+        let task = tokio::spawn(run_with_shim(config, shim, shutdown.clone()));
+        Self { shutdown, task }
+    }
+
+    pub async fn end(self) -> Result<(), RunnerError> {
+        timeout(WAIT, self.task)
+            .await
+            .expect("the runner did not end")
+            .unwrap()
+    }
+}
+
+/// A manager that only listens by itself.
+pub struct Manager {
+    pub address: Address,
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Manager {
+    pub async fn accept(&self) -> Peer {
+        let next = async {
+            let (stream, _) = self.listener.accept().await.unwrap();
+            let stream = self.acceptor.accept(stream).await.unwrap();
+            Peer::over(stream)
+        };
+        timeout(WAIT, next).await.expect("no runner came")
+    }
+
+    /// Takes the next session in, with a fence that ends after `fence_after`.
+    pub async fn session(&self, fence_after: Duration) -> (Peer, Hello) {
+        let mut peer = self.accept().await;
+        assert_eq!(
+            peer.identity.as_ref().map(|i| i.name.clone()),
+            Some(CONTAINER.to_string())
+        );
+        let FromRunner::Hello { hello, .. } = peer.read().await else {
+            panic!("not a hello");
+        };
+        peer.send(FromManager::Welcome {
+            container: CONTAINER,
+            managers: vec![self.address.to_string()],
+            fence_after_ms: fence_after.as_millis() as u64,
+        })
+        .await;
+        (peer, hello)
+    }
+}
+
+/// One connection, from the manager's side.
+pub struct Peer {
+    pub identity: Option<PeerIdentity>,
+    reader: FramedReader<ReadHalf<TlsStream<TcpStream>>>,
+    writer: FramedWriter<WriteHalf<TlsStream<TcpStream>>>,
+}
+
+impl Peer {
+    fn over(stream: TlsStream<TcpStream>) -> Self {
+        let identity = PeerIdentity::of(stream.get_ref().1).unwrap();
+        let (read, write) = split(stream);
+        Self {
+            identity,
+            reader: FramedReader::new(read, MAX_FRAME_BYTES),
+            writer: FramedWriter::new(write, MAX_FRAME_BYTES),
+        }
+    }
+
+    pub async fn send(&mut self, frame: FromManager) {
+        self.writer.send(&frame).await.unwrap();
+    }
+
+    /// The next frame; `None` at the end.
+    pub async fn try_read(&mut self) -> Option<FromRunner> {
+        let frame = timeout(WAIT, self.reader.read())
+            .await
+            .expect("the runner says nothing");
+        frame.unwrap_or(None)
+    }
+
+    pub async fn read(&mut self) -> FromRunner {
+        self.try_read().await.expect("the runner hung up")
+    }
+
+    /// The next frame that is no heartbeat; heartbeats are acknowledged meanwhile.
+    pub async fn next(&mut self) -> FromRunner {
+        loop {
+            match self.read().await {
+                FromRunner::Heartbeat { seq, .. } => self.send(FromManager::HeartbeatAck { seq }).await,
+                other => return other,
+            }
+        }
+    }
+
+    /// Reports until one has this state. Only lasting states can be waited for: a report that is
+    /// overtaken by the next one is never sent.
+    pub async fn report(&mut self, agent: AgentId, state: AgentState) -> AgentReport {
+        let wanted = async {
+            loop {
+                if let FromRunner::Report(report) = self.next().await
+                    && (report.agent, report.state) == (agent, state)
+                {
+                    return report;
+                }
+            }
+        };
+        let found = timeout(WAIT, wanted).await;
+        found.unwrap_or_else(|_| panic!("{agent} is never reported {state:?}"))
+    }
+
+    /// Waits for the runner's goodbye.
+    pub async fn goodbye(&mut self) {
+        let wanted = async { while self.next().await != FromRunner::Goodbye {} };
+        timeout(WAIT, wanted).await.expect("no goodbye");
+    }
+
+    pub async fn desire(&mut self, revision: Revision, agents: &[Assignment]) {
+        let agents = agents.to_vec();
+        self.send(FromManager::Desired { revision, agents }).await;
+    }
+
+    /// Acknowledges heartbeats until one shows that a list is in effect.
+    pub async fn applied(&mut self, wanted: Revision) {
+        loop {
+            if let FromRunner::Heartbeat { seq, applied } = self.read().await {
+                self.send(FromManager::HeartbeatAck { seq }).await;
+                if applied == wanted {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// An agent that runs a shell script.
+pub fn shell(agent: u64, epoch: Revision, script: &str) -> Assignment {
+    let spec = serde_json::json!({
+        "name": format!("agent-{agent}"),
+        "command": "sh",
+        "args": ["-c", script],
+        "stop_grace_seconds": 5,
+    });
+    Assignment {
+        agent: AgentId(agent),
+        epoch,
+        run: true,
+        spec: serde_json::from_value(spec).unwrap(),
+    }
+}
+
+pub fn at_least_once(mut assignment: Assignment) -> Assignment {
+    assignment.spec.on_disconnect = DisconnectPolicy::AtLeastOnce;
+    assignment
+}
+
+/// Waits for something that has no event of its own, such as a file.
+pub async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            match check() {
+                Some(found) => return found,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    timeout(WAIT, found)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"))
+}
+
+/// The process that an agent said it is, by a file it wrote its id to.
+pub async fn pid_in(path: &Path) -> i32 {
+    let shown = path.display().to_string();
+    eventually(&shown, || std::fs::read_to_string(path).ok()?.trim().parse().ok()).await
+}
+
+pub fn lives(pid: i32) -> bool {
+    // A zombie has ended.
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        let state = stat.rsplit(") ").next().unwrap_or_default();
+        !state.starts_with(['Z', 'X'])
+    })
+}

@@ -1,0 +1,251 @@
+//! What a runner does with what managers tell it.
+
+use std::time::Duration;
+
+use quorate::{
+    model::{
+        AgentId, AgentState,
+        session::{FromManager, FromRunner},
+    },
+    runner::RunnerError,
+};
+
+use crate::scripted::{CONTAINER, Cluster, Running, at_least_once, eventually, lives, pid_in, shell};
+
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(600);
+
+fn kill(pid: i32) {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_is_started_restarted_stopped_and_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::new();
+    let manager = cluster.manager().await;
+    let runner = Running::start(cluster.config(dir.path(), &[&manager]));
+    assert_eq!(cluster.enroll(&manager).await.name.as_str(), "box-1");
+    let (mut peer, hello) = manager.session(NEVER).await;
+    assert_eq!((hello.agents, hello.boot != 0), (vec![], true));
+    assert!(hello.resources.memory_bytes > 0 && hello.resources.cpu_millis > 0);
+
+    let id = AgentId(1);
+    let mut agent = shell(
+        1,
+        40,
+        "echo $$ > pid; echo $QUORATE_AGENT $QUORATE_EPOCH $QUORATE_CONTAINER; echo oh >&2; sleep 1000",
+    );
+    peer.desire(50, std::slice::from_ref(&agent)).await;
+    let running = peer.report(id, AgentState::Running).await;
+    assert_eq!((running.epoch, running.restarts), (40, 0));
+    let home = dir.path().join("runner/agents").join(id.to_string());
+    let first = pid_in(&home.join("pid")).await;
+    assert_eq!(running.reason, format!("runs as process {first}"));
+    let log = home.join("output.log");
+    let said = format!("agent-1 40 {CONTAINER}\n");
+    eventually("both kinds of output", || {
+        std::fs::read_to_string(&log)
+            .ok()
+            .filter(|text| text.contains(&said) && text.contains("oh\n"))
+    })
+    .await;
+
+    std::fs::remove_file(home.join("pid")).unwrap();
+    kill(first);
+    let again = peer.report(id, AgentState::Starting).await;
+    assert_eq!(again.restarts, 1);
+    assert!(again.reason.starts_with("killed by SIGKILL"), "{}", again.reason);
+    assert!(
+        again.reason.contains("last words: oh; starts again in"),
+        "{}",
+        again.reason
+    );
+    peer.report(id, AgentState::Running).await;
+    let second = pid_in(&home.join("pid")).await;
+    assert!(second != first && lives(second));
+
+    agent.run = false;
+    peer.desire(60, &[agent]).await;
+    let stopped = peer.report(id, AgentState::Stopped).await;
+    assert_eq!(stopped.epoch, 40);
+    assert!(!lives(second));
+
+    runner.shutdown.cancel();
+    peer.goodbye().await;
+    drop(peer);
+    runner.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_epoch_starts_only_after_the_old_process_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::new();
+    let manager = cluster.manager().await;
+    let runner = Running::start(cluster.config(dir.path(), &[&manager]));
+    cluster.enroll(&manager).await;
+    let (mut peer, _) = manager.session(NEVER).await;
+
+    // Takes its time to stop, and leaves a mark when it has.
+    let slow = "trap 'sleep 0.3; touch ended; exit' TERM; echo $$ > old; while :; do sleep 0.05; done";
+    peer.desire(10, &[shell(1, 5, slow)]).await;
+    let home = dir.path().join("runner/agents").join(AgentId(1).to_string());
+    peer.report(AgentId(1), AgentState::Running).await;
+    pid_in(&home.join("old")).await;
+    let check = "test -e ended && echo 1 > verdict || echo 0 > verdict; sleep 1000";
+    peer.desire(11, &[shell(1, 9, check)]).await;
+    assert_eq!(
+        pid_in(&home.join("verdict")).await,
+        1,
+        "the old one was still there"
+    );
+
+    // Left out of the list, it is stopped and forgotten: a new session hears nothing of it.
+    peer.desire(12, &[]).await;
+    peer.applied(12).await;
+    drop(peer);
+    let mut sessions = 0;
+    loop {
+        let (_, hello) = manager.session(NEVER).await;
+        sessions += 1;
+        assert!(sessions < 20, "still held: {:?}", hello.agents);
+        if hello.agents.is_empty() {
+            break;
+        }
+    }
+    runner.shutdown.cancel();
+    runner.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_acknowledgements_exclusive_agents_stop_and_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::new();
+    let manager = cluster.manager().await;
+    let runner = Running::start(cluster.config(dir.path(), &[&manager]));
+    cluster.enroll(&manager).await;
+    let fence = Duration::from_millis(1500);
+    let (mut peer, _) = manager.session(fence).await;
+
+    let agents = [
+        shell(1, 5, "trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done"),
+        at_least_once(shell(2, 6, "echo $$ > pid; sleep 1000")),
+    ];
+    // The first heartbeat is not acknowledged: the exclusive agent has to wait, the other has not.
+    peer.desire(10, &agents).await;
+    let home = |id: u64| dir.path().join("runner/agents").join(AgentId(id).to_string());
+    let other = pid_in(&home(2).join("pid")).await;
+    let mut seq = loop {
+        if let FromRunner::Heartbeat { seq, .. } = peer.read().await {
+            break seq;
+        }
+    };
+    assert!(!home(1).join("pid").exists());
+    peer.send(FromManager::HeartbeatAck { seq }).await;
+    let exclusive = pid_in(&home(1).join("pid")).await;
+
+    // Silence from here on: the runner leaves, its exclusive agent ends though it ignores SIGTERM.
+    while let Some(frame) = peer.try_read().await {
+        if let FromRunner::Heartbeat { seq: next, .. } = frame {
+            seq = next;
+        }
+    }
+    assert!(seq > 1, "heartbeats go on without acknowledgements");
+    eventually("the exclusive agent's end", || (!lives(exclusive)).then_some(())).await;
+    assert!(lives(other));
+
+    // In the next session an acknowledgement alone is not enough: the agent may be elsewhere by now.
+    std::fs::remove_file(home(1).join("pid")).unwrap();
+    let (mut peer, hello) = manager.session(NEVER).await;
+    let told = |id| hello.agents.iter().find(|r| r.agent == AgentId(id)).unwrap();
+    assert_eq!(
+        (told(1).state, told(2).state),
+        (AgentState::Starting, AgentState::Running)
+    );
+    peer.applied(10).await;
+    peer.applied(10).await;
+    assert!(!home(1).join("pid").exists());
+    peer.desire(20, &agents).await;
+    assert_eq!(peer.report(AgentId(1), AgentState::Running).await.restarts, 1);
+    assert!(lives(other));
+    runner.shutdown.cancel();
+    peer.goodbye().await;
+    drop(peer);
+    runner.end().await.unwrap();
+    assert!(!lives(other));
+}
+
+#[tokio::test]
+async fn a_broken_session_leads_to_the_next_manager_where_older_lists_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::new();
+    let (one, two) = (cluster.manager().await, cluster.manager().await);
+    let runner = Running::start(cluster.config(dir.path(), &[&one, &two]));
+    // It begins with either.
+    let (first, other) = tokio::select! {
+        _ = cluster.enroll(&one) => (&one, &two),
+        _ = cluster.enroll(&two) => (&two, &one),
+    };
+    let (mut peer, _) = first.session(NEVER).await;
+    let agent = shell(1, 5, "echo $$ > pid; sleep 1000");
+    peer.desire(10, std::slice::from_ref(&agent)).await;
+    let path = dir
+        .path()
+        .join("runner/agents")
+        .join(AgentId(1).to_string())
+        .join("pid");
+    peer.report(AgentId(1), AgentState::Running).await;
+    let pid = pid_in(&path).await;
+
+    drop(peer);
+    let (mut peer, hello) = other.session(NEVER).await;
+    assert_eq!(hello.agents.first().map(|r| r.state), Some(AgentState::Running));
+    // A list this manager read before the agent was placed.
+    peer.desire(9, &[]).await;
+    peer.applied(10).await;
+    peer.applied(10).await;
+    assert!(lives(pid), "an older list stopped the agent");
+    peer.desire(11, &[agent]).await;
+    peer.applied(11).await;
+    assert!(lives(pid));
+
+    runner.shutdown.cancel();
+    peer.goodbye().await;
+    drop(peer);
+    runner.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_is_kept_and_a_refusal_for_good_ends_the_runner() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::new();
+    let manager = cluster.manager().await;
+    let mut config = cluster.config(dir.path(), &[&manager]);
+    let runner = Running::start(config.clone());
+    cluster.enroll(&manager).await;
+    let (peer, before) = manager.session(NEVER).await;
+    let taken = Running::start(config.clone()).end().await;
+    assert!(matches!(taken, Err(RunnerError::Taken(_))), "{taken:?}");
+    runner.shutdown.cancel();
+    drop(peer);
+    runner.end().await.unwrap();
+
+    // No token is needed any more.
+    config.join_token = None;
+    let runner = Running::start(config.clone());
+    let (mut peer, after) = manager.session(NEVER).await;
+    assert_ne!(before.boot, after.boot);
+    let refused = FromManager::Refused {
+        reason: "removed by an operator".into(),
+        retry: false,
+    };
+    peer.send(refused).await;
+    let error = runner.end().await.unwrap_err();
+    assert!(error.to_string().contains("removed by an operator"), "{error}");
+
+    // Without an identity it is.
+    config.data_dir = dir.path().join("another");
+    let error = Running::start(config).end().await.unwrap_err();
+    assert!(matches!(error, RunnerError::NoToken { .. }), "{error}");
+}
