@@ -235,7 +235,7 @@ mod tests {
         let roster = Roster::new();
         let handles = [ONE, TWO].map(|id| Arc::new(Handle::new(id, 1)));
         let _places = handles.clone().map(|handle| roster.enter(handle));
-        let mut look = |paper: &Paper| {
+        let look = |paper: &Paper| {
             roster.look(&paper.state);
             handles.each_ref().map(|handle| woken(handle))
         };
