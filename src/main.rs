@@ -8,7 +8,10 @@ use tokio_util::sync::CancellationToken;
 fn main() {
     let mut first = std::env::args_os().skip(1);
     // Before anything else: what follows becomes another program, and must not start threads first.
-    if first.next().is_some_and(|first| first == quorate::runner::exec::SUBCOMMAND) {
+    if first
+        .next()
+        .is_some_and(|first| first == quorate::runner::exec::SUBCOMMAND)
+    {
         quorate::runner::exec::run(first)
     }
     let args: Vec<String> = std::env::args().collect();

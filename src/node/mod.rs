@@ -24,6 +24,7 @@ use crate::{
     model::PeerInfo,
     plan::Windows,
     security::{self, Leaf, SecurityError},
+    session::{SessionDeps, SessionServer},
 };
 
 pub use self::{identity::IdentityError, join::JoinError};
@@ -59,9 +60,6 @@ pub enum NodeError {
     /// Consensus.
     #[error("the replicated log does not start")]
     Consensus(#[from] StartError),
-    /// The session server.
-    #[error("the session server does not start")]
-    Sessions(#[source] io::Error),
 }
 
 /// Runs a manager until `shutdown`.
@@ -141,7 +139,15 @@ pub async fn run(
     ));
 
     let controller = control::Controller::start(consensus.clone(), liveness, windows, shutdown.child_token());
-    drop(session_listener);
+    let sessions = SessionServer::start(
+        session_listener,
+        &leaf,
+        SessionDeps {
+            consensus: consensus.clone(),
+            ca: identity.ca.clone(),
+            fence_after: config.liveness.self_stop,
+        },
+    )?;
     let transport = if config.api.plain {
         api::Transport::Plain
     } else {
@@ -167,6 +173,10 @@ pub async fn run(
 
     shutdown.cancelled().await;
     info!("stopping");
+    // Runners go on to other managers while this one still takes part.
+    if timeout(DRAIN, sessions.stop()).await.is_err() {
+        warn!("some sessions were still open after {DRAIN:?}; they are cut off");
+    }
     hand_over(&consensus).await;
     if timeout(DRAIN, serving).await.is_err() {
         warn!("some requests were still open after {DRAIN:?}; they are cut off");

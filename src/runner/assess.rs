@@ -133,7 +133,10 @@ mod tests {
         let v1_free = root(&[
             ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1"),
             ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000"),
-            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712"),
+            (
+                "sys/fs/cgroup/memory/memory.limit_in_bytes",
+                "9223372036854771712",
+            ),
             ("proc/self/cgroup", &format!("12:cpu:/docker/{id}\n")),
             MEMINFO,
         ]);
@@ -152,7 +155,10 @@ mod tests {
         let mount = |id: &str, point: &str| {
             format!("600 1 254:1 /var/lib/docker/containers/{id}/x {point} rw - ext4 /dev/vda1 rw\n")
         };
-        let shm = mount(&theirs, &format!("/var/lib/docker/containers/{theirs}/mounts/shm"));
+        let shm = mount(
+            &theirs,
+            &format!("/var/lib/docker/containers/{theirs}/mounts/shm"),
+        );
         let inside = root(&[(
             "proc/self/mountinfo",
             &format!("{shm}{}", mount(&ours, "/etc/hostname")),

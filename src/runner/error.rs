@@ -31,7 +31,9 @@ pub enum RunnerError {
     #[error("cannot use the runner's identity")]
     Identity(#[from] SecurityError),
     /// There is no identity and no way to get one.
-    #[error("this runner has not joined yet{why}: set `join_token` or `join_token_file`, from `quorate cluster join-token`")]
+    #[error(
+        "this runner has not joined yet{why}: set `join_token` or `join_token_file`, from `quorate cluster join-token`"
+    )]
     NoToken {
         /// What became of an earlier identity, if there was one.
         why: &'static str,

@@ -85,7 +85,9 @@ impl Identity {
             reason: format!("{reason}; remove it to join anew"),
         };
         let kept: Kept = serde_json::from_str(&files::read(&path)?).map_err(|e| unusable(e.to_string()))?;
-        Self::from_kept(&kept).map(Some).map_err(|e| unusable(e.to_string()))
+        Self::from_kept(&kept)
+            .map(Some)
+            .map_err(|e| unusable(e.to_string()))
     }
 
     fn from_kept(kept: &Kept) -> Result<Self, SecurityError> {
@@ -97,7 +99,10 @@ impl Identity {
                 identity.name, kept.container
             )));
         }
-        let begin = identity.not_after.checked_sub(RUNNER_LIFETIME).unwrap_or(identity.not_after);
+        let begin = identity
+            .not_after
+            .checked_sub(RUNNER_LIFETIME)
+            .unwrap_or(identity.not_after);
         let share = rand::Rng::random_range(&mut rand::rng(), RENEW);
         Ok(Self {
             container: kept.container,
@@ -115,7 +120,9 @@ impl Identity {
 
     /// How long until the next certificate is to be asked for.
     pub(super) fn renew_in(&self) -> Duration {
-        self.renew_at.duration_since(SystemTime::now()).unwrap_or_default()
+        self.renew_at
+            .duration_since(SystemTime::now())
+            .unwrap_or_default()
     }
 }
 
@@ -132,7 +139,9 @@ impl Managers {
     pub(super) fn load(dir: &Path, configured: Vec<String>) -> Self {
         let file = dir.join("managers.json");
         // A file that can't be read costs nothing: it is written again by the next session.
-        let told = files::read(&file).ok().and_then(|text| serde_json::from_str(&text).ok());
+        let told = files::read(&file)
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok());
         let mut managers = Self {
             file,
             all: Vec::new(),
@@ -175,7 +184,9 @@ impl Managers {
 
     /// The one to use.
     pub(super) fn current(&self) -> &str {
-        self.all.get(self.at % self.all.len().max(1)).map_or("", String::as_str)
+        self.all
+            .get(self.at % self.all.len().max(1))
+            .map_or("", String::as_str)
     }
 
     /// Goes on to the next one, and round.
@@ -199,9 +210,8 @@ mod tests {
         let (id, other) = (ContainerId(7), ContainerId(8));
         let request = KeyRequest::generate().unwrap();
         let chain = ca.sign_runner(&request.csr_pem, &id.to_string()).unwrap();
-        let keep = |id, key: &str| {
-            Identity::keep(dir.path(), id, ca.trust().pem(), chain.clone(), key.to_owned())
-        };
+        let keep =
+            |id, key: &str| Identity::keep(dir.path(), id, ca.trust().pem(), chain.clone(), key.to_owned());
         let kept = keep(id, &request.key_pem).unwrap();
         let life = kept.not_after - RUNNER_LIFETIME;
         let share = kept.renew_at.duration_since(life).unwrap().as_secs_f64() / RUNNER_LIFETIME.as_secs_f64();
@@ -213,7 +223,10 @@ mod tests {
         assert!(keep(id, &KeyRequest::generate().unwrap().key_pem).is_err());
         let again = Identity::load(dir.path()).unwrap().unwrap();
         assert_eq!((again.container, again.not_after), (id, kept.not_after));
-        let mode = std::fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
+        let mode = std::fs::metadata(dir.path().join(FILE))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
 
         std::fs::write(dir.path().join(FILE), "{").unwrap();

@@ -92,7 +92,9 @@ async fn dial(address: &str, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStre
     let connect = async {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        TlsConnector::from(tls).connect(security::manager_name(), stream).await
+        TlsConnector::from(tls)
+            .connect(security::manager_name(), stream)
+            .await
     };
     let silent = SessionError::Silent {
         what: "answer the call",

@@ -240,11 +240,7 @@ impl Runner {
         Ok(over)
     }
 
-    async fn serve(
-        &mut self,
-        identity: &Identity,
-        shutdown: &CancellationToken,
-    ) -> Result<(), SessionError> {
+    async fn serve(&mut self, identity: &Identity, shutdown: &CancellationToken) -> Result<(), SessionError> {
         let address = self.managers.current().to_owned();
         let session = tokio::select! {
             session = Session::open(self, identity) => session?,
@@ -257,7 +253,11 @@ impl Runner {
     /// Makes sure that there is somebody to take lists of agents for this container. Agents of another
     /// one, which this runner was before, are stopped first.
     async fn supervise(&mut self, container: ContainerId) {
-        if self.supervisor.as_ref().is_some_and(|s| s.container() == container) {
+        if self
+            .supervisor
+            .as_ref()
+            .is_some_and(|s| s.container() == container)
+        {
             return;
         }
         if let Some(mut former) = self.supervisor.take() {

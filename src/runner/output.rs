@@ -172,7 +172,12 @@ mod tests {
         }
         let read = |name: &str| std::fs::read_to_string(dir.path().join("agent").join(name)).unwrap();
         let (old, new) = (read("output.log.1"), read("output.log"));
-        assert!(old.len() <= 100 && new.len() <= 100, "{} {}", old.len(), new.len());
+        assert!(
+            old.len() <= 100 && new.len() <= 100,
+            "{} {}",
+            old.len(),
+            new.len()
+        );
         assert!(new.ends_with("line 49\n"));
         assert!(format!("{old}{new}").contains("line 37\n"));
 

@@ -70,15 +70,13 @@ impl Spawner {
         let (jobs, queue) = mpsc::channel::<Job>();
         let owned = Arc::new(Owned::default());
         let (runtime, ours) = (tokio::runtime::Handle::current(), owned.clone());
-        thread::Builder::new()
-            .name("spawner".into())
-            .spawn(move || {
-                let _inside = runtime.enter();
-                for (launch, answer) in queue {
-                    // Whoever asked may have gone; the process then ends by being dropped.
-                    let _ = answer.send(start(&shim, launch, &ours));
-                }
-            })?;
+        thread::Builder::new().name("spawner".into()).spawn(move || {
+            let _inside = runtime.enter();
+            for (launch, answer) in queue {
+                // Whoever asked may have gone; the process then ends by being dropped.
+                let _ = answer.send(start(&shim, launch, &ours));
+            }
+        })?;
         Ok(Self { jobs, owned })
     }
 

@@ -34,11 +34,20 @@ pub(super) fn launch(
         .map_or_else(|| home.to_owned(), PathBuf::from);
     match fs::metadata(&dir) {
         Ok(found) if found.is_dir() => {}
-        Ok(_) => return Err(format!("the working directory {} is not a directory", dir.display())),
+        Ok(_) => {
+            return Err(format!(
+                "the working directory {} is not a directory",
+                dir.display()
+            ));
+        }
         Err(e) => return Err(format!("the working directory {}: {}", dir.display(), plain(&e))),
     }
     let env = environment(spec, agent, epoch, container);
-    let path = env.iter().rev().find(|(key, _)| key == "PATH").map(|(_, v)| v.clone());
+    let path = env
+        .iter()
+        .rev()
+        .find(|(key, _)| key == "PATH")
+        .map(|(_, v)| v.clone());
     Ok(Launch {
         program: find_program(&spec.command, &dir, &path.unwrap_or_default())?,
         args: spec.args.clone(),
@@ -105,12 +114,15 @@ fn plain(error: &io::Error) -> String {
 /// How a process ended, in words; `last` is what it said last on standard error.
 pub(super) fn ending(status: ExitStatus, last: Option<&str>) -> String {
     let mut words = match (status.code(), status.signal()) {
-        (Some(exec::NOT_FOUND | exec::CANNOT_RUN), _) if last.is_some_and(|l| l.starts_with("cannot run ")) => {
+        (Some(exec::NOT_FOUND | exec::CANNOT_RUN), _)
+            if last.is_some_and(|l| l.starts_with("cannot run ")) =>
+        {
             return last.unwrap_or_default().to_owned();
         }
         (Some(code), _) => format!("exited with status {code}"),
         (None, Some(number)) => {
-            let name = Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |s| s.to_string());
+            let name =
+                Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |s| s.to_string());
             let hint = if number == Signal::SIGKILL as i32 {
                 " (by hand, or out of memory)"
             } else {
@@ -153,13 +165,19 @@ mod tests {
         assert_eq!(launch.dir, home.path());
         let last = |key: &str| {
             let all = launch.env.iter().rev();
-            all.clone().find(|(k, _)| k == key).map(|(_, v)| v.to_str().unwrap().to_owned())
+            all.clone()
+                .find(|(k, _)| k == key)
+                .map(|(_, v)| v.to_str().unwrap().to_owned())
         };
         assert_eq!(last("MODE").as_deref(), Some("test"));
         assert_eq!(last("QUORATE_EPOCH").as_deref(), Some("7"));
         assert_eq!(last("QUORATE_AGENT").as_deref(), Some("worker"));
         assert_eq!(last("QUORATE_AGENT_ID"), Some(AgentId(1).to_string()));
-        assert_eq!(last("HOME"), None, "nothing of the runner's own environment but PATH");
+        assert_eq!(
+            last("HOME"),
+            None,
+            "nothing of the runner's own environment but PATH"
+        );
     }
 
     #[test]
@@ -186,9 +204,18 @@ mod tests {
         let exited = |code: i32| ExitStatus::from_raw(code << 8);
         assert_eq!(ending(exited(0), Some("bye")), "exited with status 0");
         assert_eq!(ending(exited(3), None), "exited with status 3");
-        assert_eq!(ending(exited(1), Some("no db")), "exited with status 1; its last words: no db");
-        assert_eq!(ending(exited(127), Some("cannot run /x: nope")), "cannot run /x: nope");
-        assert_eq!(ending(ExitStatus::from_raw(9), None), "killed by SIGKILL (by hand, or out of memory)");
+        assert_eq!(
+            ending(exited(1), Some("no db")),
+            "exited with status 1; its last words: no db"
+        );
+        assert_eq!(
+            ending(exited(127), Some("cannot run /x: nope")),
+            "cannot run /x: nope"
+        );
+        assert_eq!(
+            ending(ExitStatus::from_raw(9), None),
+            "killed by SIGKILL (by hand, or out of memory)"
+        );
         assert_eq!(ending(ExitStatus::from_raw(15), None), "killed by SIGTERM");
     }
 }

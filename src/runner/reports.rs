@@ -52,7 +52,8 @@ impl Reports {
 
 /// What `now` has that `told` has not.
 pub(super) fn news(told: &Latest, now: &Latest) -> Vec<AgentReport> {
-    let unchanged = |report: &Arc<AgentReport>| told.get(&report.agent).is_some_and(|t| Arc::ptr_eq(t, report));
+    let unchanged =
+        |report: &Arc<AgentReport>| told.get(&report.agent).is_some_and(|t| Arc::ptr_eq(t, report));
     let fresh = now.values().filter(|report| !unchanged(report));
     fresh.map(|report| (**report).clone()).collect()
 }

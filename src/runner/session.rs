@@ -164,7 +164,10 @@ impl<'a> Session<'a> {
 
     async fn tell(&mut self) -> Result<(), SessionError> {
         let now = self.reports.borrow_and_update().clone();
-        let frames: Vec<_> = news(&self.told, &now).into_iter().map(FromRunner::Report).collect();
+        let frames: Vec<_> = news(&self.told, &now)
+            .into_iter()
+            .map(FromRunner::Report)
+            .collect();
         self.told = now;
         self.link.send_all(&frames).await
     }

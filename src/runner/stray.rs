@@ -24,9 +24,14 @@ pub(super) fn sweep(proc: &Path, container: ContainerId) -> usize {
         let marked = environment.split(|b| *b == 0).any(|one| one == mark.as_bytes());
         (marked && pid.unsigned_abs() != std::process::id()).then_some(pid)
     });
-    let killed = pids.filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()).count();
+    let killed = pids
+        .filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok())
+        .count();
     if killed > 0 {
-        tracing::warn!(killed, "ended processes left over from an earlier start of this runner");
+        tracing::warn!(
+            killed,
+            "ended processes left over from an earlier start of this runner"
+        );
     }
     killed
 }

@@ -1,6 +1,9 @@
 //! All agents of this container: the list of what shall run, turned into orders.
 
-use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -49,7 +52,11 @@ impl Supervisor {
     /// manager that lags behind, changes nothing and gives false.
     pub(super) fn take(&mut self, revision: Revision, list: Vec<Assignment>) -> bool {
         if revision < self.revision {
-            tracing::info!(revision, in_effect = self.revision, "ignored an older list of agents");
+            tracing::info!(
+                revision,
+                in_effect = self.revision,
+                "ignored an older list of agents"
+            );
             return false;
         }
         self.revision = revision;
@@ -102,7 +109,8 @@ impl Supervisor {
             .partition(|(id, _)| which(id));
         self.agents = kept;
         let gone: BTreeMap<AgentId, Held> = gone;
-        self.ending.extend(gone.into_iter().map(|(id, held)| (id, held.task)));
+        self.ending
+            .extend(gone.into_iter().map(|(id, held)| (id, held.task)));
     }
 
     /// Stops everything, each agent with its grace, and returns when nothing runs.

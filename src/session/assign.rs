@@ -118,5 +118,9 @@ fn assignments(state: &State, container: ContainerId) -> Vec<Assignment> {
         run: agent.desired == Desired::Running,
         spec: agent.spec.clone(),
     };
-    state.agents_of(container).filter(|agent| !over(agent)).map(assign).collect()
+    state
+        .agents_of(container)
+        .filter(|agent| !over(agent))
+        .map(assign)
+        .collect()
 }

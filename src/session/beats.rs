@@ -82,7 +82,10 @@ pub(super) async fn run(consensus: Consensus, beats: Arc<Beats>, end: Cancellati
         }
         let digest = Digest {
             from: consensus.id(),
-            heartbeats: waiting.values().map(|(slot, seq)| (slot.container, slot.boot, *seq)).collect(),
+            heartbeats: waiting
+                .values()
+                .map(|(slot, seq)| (slot.container, slot.boot, *seq))
+                .collect(),
         };
         match timeout(ANSWER, consensus.send_digest(digest)).await {
             Ok(Ok(_)) => waiting.values().for_each(|(slot, seq)| slot.counted(*seq)),

@@ -16,7 +16,9 @@ use super::{Context, join, serve};
 use crate::{
     model::{
         ContainerId,
-        session::{FromManager, FromRunner, Hello, MAX_FRAME_BYTES, MAX_LIST_BYTES, MAX_STRANGER_BYTES, PROTOCOL},
+        session::{
+            FromManager, FromRunner, Hello, MAX_FRAME_BYTES, MAX_LIST_BYTES, MAX_STRANGER_BYTES, PROTOCOL,
+        },
     },
     security::{PeerIdentity, PeerRole},
     wire::{FramedReader, FramedWriter, WireError},
@@ -108,11 +110,17 @@ pub(super) async fn run(
     tasks: TaskTracker,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let (all, strangers) = (Arc::new(Semaphore::new(MOST)), Arc::new(Semaphore::new(STRANGERS)));
+    let (all, strangers) = (
+        Arc::new(Semaphore::new(MOST)),
+        Arc::new(Semaphore::new(STRANGERS)),
+    );
     loop {
         let next = async {
             // Neither is ever closed.
-            let places = (all.clone().acquire_owned().await, strangers.clone().acquire_owned().await);
+            let places = (
+                all.clone().acquire_owned().await,
+                strangers.clone().acquire_owned().await,
+            );
             (places, listener.accept().await)
         };
         let ((place, stranger), accepted) = tokio::select! {
@@ -138,7 +146,9 @@ pub(super) async fn run(
 }
 
 fn complain(from: SocketAddr, error: &LinkError) {
-    let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let source = std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
     if error.is_odd() {
         tracing::warn!(%from, source, "closed a connection on the session port: {error}");
     } else {
@@ -168,14 +178,22 @@ async fn enter(
         return link.refuse(words, false).await;
     }
     match (identity, first) {
-        (None, FromRunner::Enroll { token, csr, hello, .. }) => {
-            join::enroll(&context, link, &token, &csr, &hello).await
-        }
-        (None, FromRunner::JoinManager { token, incarnation, .. }) => {
-            join::admit(&context, link, &token, incarnation).await
-        }
+        (
+            None,
+            FromRunner::Enroll {
+                token, csr, hello, ..
+            },
+        ) => join::enroll(&context, link, &token, &csr, &hello).await,
+        (
+            None,
+            FromRunner::JoinManager {
+                token, incarnation, ..
+            },
+        ) => join::admit(&context, link, &token, incarnation).await,
         (Some(identity), FromRunner::Hello { hello, .. }) => open(&context, link, &identity, hello).await,
-        (None, _) => Err(LinkError::Misplaced("without a certificate there is only joining")),
+        (None, _) => Err(LinkError::Misplaced(
+            "without a certificate there is only joining",
+        )),
         (Some(_), _) => Err(LinkError::Misplaced("a session begins with hello")),
     }
 }

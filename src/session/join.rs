@@ -95,7 +95,11 @@ async fn try_enroll(
     let Outcome::Enrolled(container) = reply.result? else {
         return Err(for_now("the cluster gave an answer that does not fit; try again"));
     };
-    let chain = context.deps.ca.sign_runner(csr, &container.to_string()).map_err(for_good)?;
+    let chain = context
+        .deps
+        .ca
+        .sign_runner(csr, &container.to_string())
+        .map_err(for_good)?;
     tracing::info!(%container, name = %hello.name, "a runner joined");
     Ok(FromManager::Certificate { container, chain })
 }
@@ -128,7 +132,10 @@ async fn try_admit(context: &Context, token: &str, incarnation: u64) -> Result<F
     Ok(FromManager::Admitted {
         id,
         ca_key: context.deps.ca.key_pem(),
-        managers: known.into_values().map(|manager| (manager.id, manager.info)).collect(),
+        managers: known
+            .into_values()
+            .map(|manager| (manager.id, manager.info))
+            .collect(),
     })
 }
 
@@ -157,7 +164,9 @@ fn verify(state: &State, token: &JoinToken, role: JoinRole) -> Result<JoinTokenI
         return Err(for_good(format!("join token {id} is for another role")));
     }
     if kept.expires_at.is_some_and(|at| at <= state.now()) {
-        return Err(for_good(format!("join token {id} has expired: ask an operator for another one")));
+        return Err(for_good(format!(
+            "join token {id} has expired: ask an operator for another one"
+        )));
     }
     Ok(id)
 }

@@ -79,8 +79,16 @@ impl SessionServer {
         });
         let tasks = TaskTracker::new();
         let consensus = || context.deps.consensus.clone();
-        tasks.spawn(assign::run(consensus(), context.table.clone(), context.end.clone()));
-        tasks.spawn(beats::run(consensus(), context.beats.clone(), context.end.clone()));
+        tasks.spawn(assign::run(
+            consensus(),
+            context.table.clone(),
+            context.end.clone(),
+        ));
+        tasks.spawn(beats::run(
+            consensus(),
+            context.beats.clone(),
+            context.end.clone(),
+        ));
         tasks.spawn(door::run(listener, tls, context.clone(), tasks.clone()));
         Ok(Self { context, tasks })
     }

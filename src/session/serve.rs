@@ -5,8 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
-    Context,
-    assign,
+    Context, assign,
     door::{Link, LinkError},
     slot::{Over, Slot, Words},
     told::Told,
@@ -27,8 +26,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 
-const REMOVED: &str =
-    "this container was removed: to join again, stop the runner, remove its identity.json and start it with a join token";
+const REMOVED: &str = "this container was removed: to join again, stop the runner, remove its identity.json and start it with a join token";
 
 const TOO_MANY: LinkError = LinkError::Misplaced("reports of more agents than a container holds");
 
@@ -180,7 +178,9 @@ impl Session<'_> {
         let container = self.slot.container;
         match self.context.deps.ca.sign_runner(csr, &container.to_string()) {
             Ok(chain) => {
-                self.link.send(&FromManager::Certificate { container, chain }).await?;
+                self.link
+                    .send(&FromManager::Certificate { container, chain })
+                    .await?;
                 Ok(Turn::On)
             }
             Err(error) => Ok(Turn::Refuse(Some((error.to_string(), true)))),
@@ -197,7 +197,9 @@ impl Session<'_> {
             }));
         }
         if let Some((revision, agents)) = words.list {
-            self.link.writer.push(&FromManager::Desired { revision, agents })?;
+            self.link
+                .writer
+                .push(&FromManager::Desired { revision, agents })?;
         }
         if let Some(seq) = words.counted {
             self.link.writer.push(&FromManager::HeartbeatAck { seq })?;

@@ -24,7 +24,10 @@ impl Table {
     /// Takes a session out, unless a later one has its place.
     pub(super) fn remove(&self, slot: &Arc<Slot>) {
         let mut all = self.lock();
-        if all.get(&slot.container).is_some_and(|held| Arc::ptr_eq(held, slot)) {
+        if all
+            .get(&slot.container)
+            .is_some_and(|held| Arc::ptr_eq(held, slot))
+        {
             all.remove(&slot.container);
         }
         show(all.len());

@@ -52,7 +52,8 @@ impl Told {
 
     /// Takes reports in; false when they are of more agents than any runner has.
     pub(super) fn take(&mut self, reports: impl IntoIterator<Item = AgentReport>) -> bool {
-        self.waiting.extend(reports.into_iter().map(|report| (report.agent, report)));
+        self.waiting
+            .extend(reports.into_iter().map(|report| (report.agent, report)));
         self.waiting.len() <= MOST
     }
 
@@ -67,11 +68,16 @@ impl Told {
                 sleep_until(self.not_before).await;
                 self.propose();
             }
-            let Some(proposing) = &mut self.proposing else { continue };
+            let Some(proposing) = &mut self.proposing else {
+                continue;
+            };
             let (batch, result) = proposing.await;
             self.proposing = None;
             match result {
-                Ok(Reply { result: Err(rejection), .. }) => return rejection,
+                Ok(Reply {
+                    result: Err(rejection),
+                    ..
+                }) => return rejection,
                 Ok(_) => self.pause = FIRST_PAUSE,
                 // Also when its fate is unknown: what is told twice is no harm.
                 Err(error) => {

@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 /// Generous: what is waited for takes milliseconds, on a machine that may be busy.
 const WAIT: Duration = Duration::from_secs(30);
 
-pub const CONTAINER: ContainerId = ContainerId(77);
-
-/// A cluster's CA and join token.
+/// A cluster's CA and join token, and the one container there is.
 pub struct Cluster {
+    /// Another one in each test: a runner that comes back ends what it left behind by this id.
+    pub container: ContainerId,
     pub ca: Ca,
     pub token: JoinToken,
 }
@@ -37,7 +37,8 @@ impl Cluster {
         security::install_crypto();
         let ca = Ca::generate("test").unwrap();
         let token = JoinToken::generate(ca.fingerprint()).unwrap();
-        Self { ca, token }
+        let container = ContainerId(rand::random());
+        Self { container, ca, token }
     }
 
     pub async fn manager(&self) -> Manager {
@@ -45,6 +46,7 @@ impl Cluster {
         let leaf = self.ca.issue_manager(1, &[]).unwrap();
         let tls = security::session_server(&leaf, self.ca.trust()).unwrap();
         Manager {
+            container: self.container,
             address: Address::new("127.0.0.1", listener.local_addr().unwrap().port()),
             listener,
             acceptor: TlsAcceptor::from(tls),
@@ -64,13 +66,16 @@ impl Cluster {
     /// Lets a runner join, with whichever connection comes first to this manager.
     pub async fn enroll(&self, manager: &Manager) -> Hello {
         let mut peer = manager.accept().await;
-        let FromRunner::Enroll { token, csr, hello, .. } = peer.read().await else {
+        let FromRunner::Enroll {
+            token, csr, hello, ..
+        } = peer.read().await
+        else {
             panic!("not an enrolment");
         };
         assert_eq!(token, self.token.to_string());
         assert_eq!(peer.identity, None);
-        let chain = self.ca.sign_runner(&csr, &CONTAINER.to_string()).unwrap();
-        let container = CONTAINER;
+        let chain = self.ca.sign_runner(&csr, &self.container.to_string()).unwrap();
+        let container = self.container;
         peer.send(FromManager::Certificate { container, chain }).await;
         hello
     }
@@ -91,12 +96,16 @@ impl Running {
     }
 
     pub async fn end(self) -> Result<(), RunnerError> {
-        timeout(WAIT, self.task).await.expect("the runner did not end").unwrap()
+        timeout(WAIT, self.task)
+            .await
+            .expect("the runner did not end")
+            .unwrap()
     }
 }
 
 /// A manager that only listens by itself.
 pub struct Manager {
+    container: ContainerId,
     pub address: Address,
     listener: TcpListener,
     acceptor: TlsAcceptor,
@@ -115,12 +124,15 @@ impl Manager {
     /// Takes the next session in, with a fence that ends after `fence_after`.
     pub async fn session(&self, fence_after: Duration) -> (Peer, Hello) {
         let mut peer = self.accept().await;
-        assert_eq!(peer.identity.as_ref().map(|i| i.name.clone()), Some(CONTAINER.to_string()));
+        assert_eq!(
+            peer.identity.as_ref().map(|i| i.name.clone()),
+            Some(self.container.to_string())
+        );
         let FromRunner::Hello { hello, .. } = peer.read().await else {
             panic!("not a hello");
         };
         peer.send(FromManager::Welcome {
-            container: CONTAINER,
+            container: self.container,
             managers: vec![self.address.to_string()],
             fence_after_ms: fence_after.as_millis() as u64,
         })
@@ -153,7 +165,9 @@ impl Peer {
 
     /// The next frame; `None` at the end.
     pub async fn try_read(&mut self) -> Option<FromRunner> {
-        let frame = timeout(WAIT, self.reader.read()).await.expect("the runner says nothing");
+        let frame = timeout(WAIT, self.reader.read())
+            .await
+            .expect("the runner says nothing");
         frame.unwrap_or(None)
     }
 
@@ -242,7 +256,9 @@ pub async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> 
             }
         }
     };
-    timeout(WAIT, found).await.unwrap_or_else(|_| panic!("never: {what}"))
+    timeout(WAIT, found)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"))
 }
 
 /// The process that an agent said it is, by a file it wrote its id to.
@@ -258,4 +274,3 @@ pub fn lives(pid: i32) -> bool {
         !state.starts_with(['Z', 'X'])
     })
 }
-

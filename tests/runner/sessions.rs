@@ -10,7 +10,7 @@ use quorate::{
     runner::RunnerError,
 };
 
-use crate::scripted::{CONTAINER, Cluster, Running, at_least_once, eventually, lives, pid_in, shell};
+use crate::scripted::{Cluster, Running, at_least_once, eventually, lives, pid_in, shell};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(600);
@@ -32,7 +32,11 @@ async fn an_agent_is_started_restarted_stopped_and_reported() {
     assert!(hello.resources.memory_bytes > 0 && hello.resources.cpu_millis > 0);
 
     let id = AgentId(1);
-    let mut agent = shell(1, 40, "echo $$ > pid; echo $QUORATE_AGENT $QUORATE_EPOCH $QUORATE_CONTAINER; echo oh >&2; sleep 1000");
+    let mut agent = shell(
+        1,
+        40,
+        "echo $$ > pid; echo $QUORATE_AGENT $QUORATE_EPOCH $QUORATE_CONTAINER; echo oh >&2; sleep 1000",
+    );
     peer.desire(50, std::slice::from_ref(&agent)).await;
     let running = peer.report(id, AgentState::Running).await;
     assert_eq!((running.epoch, running.restarts), (40, 0));
@@ -40,9 +44,11 @@ async fn an_agent_is_started_restarted_stopped_and_reported() {
     let first = pid_in(&home.join("pid")).await;
     assert_eq!(running.reason, format!("runs as process {first}"));
     let log = home.join("output.log");
-    let said = format!("agent-1 40 {CONTAINER}\n");
+    let said = format!("agent-1 40 {}\n", cluster.container);
     eventually("both kinds of output", || {
-        std::fs::read_to_string(&log).ok().filter(|text| text.contains(&said) && text.contains("oh\n"))
+        std::fs::read_to_string(&log)
+            .ok()
+            .filter(|text| text.contains(&said) && text.contains("oh\n"))
     })
     .await;
 
@@ -51,7 +57,11 @@ async fn an_agent_is_started_restarted_stopped_and_reported() {
     let again = peer.report(id, AgentState::Starting).await;
     assert_eq!(again.restarts, 1);
     assert!(again.reason.starts_with("killed by SIGKILL"), "{}", again.reason);
-    assert!(again.reason.contains("last words: oh; starts again in"), "{}", again.reason);
+    assert!(
+        again.reason.contains("last words: oh; starts again in"),
+        "{}",
+        again.reason
+    );
     peer.report(id, AgentState::Running).await;
     let second = pid_in(&home.join("pid")).await;
     assert!(second != first && lives(second));
@@ -85,7 +95,11 @@ async fn a_new_epoch_starts_only_after_the_old_process_ended() {
     pid_in(&home.join("old")).await;
     let check = "test -e ended && echo 1 > verdict || echo 0 > verdict; sleep 1000";
     peer.desire(11, &[shell(1, 9, check)]).await;
-    assert_eq!(pid_in(&home.join("verdict")).await, 1, "the old one was still there");
+    assert_eq!(
+        pid_in(&home.join("verdict")).await,
+        1,
+        "the old one was still there"
+    );
 
     // Left out of the list, it is stopped and forgotten: a new session hears nothing of it.
     peer.desire(12, &[]).await;
@@ -145,7 +159,10 @@ async fn without_acknowledgements_exclusive_agents_stop_and_others_go_on() {
     std::fs::remove_file(home(1).join("pid")).unwrap();
     let (mut peer, hello) = manager.session(NEVER).await;
     let told = |id| hello.agents.iter().find(|r| r.agent == AgentId(id)).unwrap();
-    assert_eq!((told(1).state, told(2).state), (AgentState::Starting, AgentState::Running));
+    assert_eq!(
+        (told(1).state, told(2).state),
+        (AgentState::Starting, AgentState::Running)
+    );
     peer.applied(10).await;
     peer.applied(10).await;
     assert!(!home(1).join("pid").exists());
@@ -173,7 +190,11 @@ async fn a_broken_session_leads_to_the_next_manager_where_older_lists_change_not
     let (mut peer, _) = first.session(NEVER).await;
     let agent = shell(1, 5, "echo $$ > pid; sleep 1000");
     peer.desire(10, std::slice::from_ref(&agent)).await;
-    let path = dir.path().join("runner/agents").join(AgentId(1).to_string()).join("pid");
+    let path = dir
+        .path()
+        .join("runner/agents")
+        .join(AgentId(1).to_string())
+        .join("pid");
     peer.report(AgentId(1), AgentState::Running).await;
     let pid = pid_in(&path).await;
 
@@ -227,4 +248,38 @@ async fn a_certificate_is_kept_and_a_refusal_for_good_ends_the_runner() {
     config.data_dir = dir.path().join("another");
     let error = Running::start(config).end().await.unwrap_err();
     assert!(matches!(error, RunnerError::NoToken { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_runner_that_comes_back_ends_what_an_earlier_start_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::new();
+    let manager = cluster.manager().await;
+    let runner = Running::start(cluster.config(dir.path(), &[&manager]));
+    cluster.enroll(&manager).await;
+    drop(manager.session(NEVER).await);
+    runner.shutdown.cancel();
+    runner.end().await.unwrap();
+
+    // What an agent started in a group of its own is not tied to the runner's life.
+    let left = |container: String| {
+        let mut command = std::process::Command::new("sleep");
+        command
+            .arg("1000")
+            .env("QUORATE_CONTAINER", container)
+            .spawn()
+            .unwrap()
+    };
+    let mut ours = left(cluster.container.to_string());
+    let mut anothers = left(Cluster::new().container.to_string());
+    let runner = Running::start(cluster.config(dir.path(), &[&manager]));
+    let (_peer, _) = manager.session(NEVER).await;
+    let end = ours.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&end), Some(9));
+    assert!(anothers.try_wait().unwrap().is_none());
+    anothers.kill().unwrap();
+    anothers.wait().unwrap();
+    runner.shutdown.cancel();
+    drop(_peer);
+    runner.end().await.unwrap();
 }

@@ -19,7 +19,10 @@ fn shim(parent: u32, program: &[&str]) -> std::process::Output {
 
 #[test]
 fn it_becomes_the_program() {
-    let output = shim(std::process::id(), &["sh", "-c", "echo $0 $1; exit 3", "a b", "c"]);
+    let output = shim(
+        std::process::id(),
+        &["sh", "-c", "echo $0 $1; exit 3", "a b", "c"],
+    );
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "a b c\n");
 }
@@ -30,10 +33,17 @@ fn it_says_why_it_can_not() {
     assert_eq!(output.status.code(), Some(127));
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(words.starts_with("cannot run /no/such/program: "), "{words}");
-    assert_eq!(shim(std::process::id(), &["/etc/passwd"]).status.code(), Some(126));
+    assert_eq!(
+        shim(std::process::id(), &["/etc/passwd"]).status.code(),
+        Some(126)
+    );
 
     let orphan = shim(std::process::id() + 1, &["true"]);
-    assert_eq!(orphan.status.code(), Some(125), "the runner it was started for is not its parent");
+    assert_eq!(
+        orphan.status.code(),
+        Some(125),
+        "the runner it was started for is not its parent"
+    );
 }
 
 #[tokio::test]
@@ -46,11 +56,15 @@ async fn an_agent_dies_with_its_runner() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(runner.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(runner.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     let agent: i32 = line.trim().parse().unwrap();
     let comm = format!("/proc/{agent}/comm");
     eventually("the shim becomes `sleep`", || {
-        std::fs::read_to_string(&comm).is_ok_and(|name| name == "sleep\n").then_some(())
+        std::fs::read_to_string(&comm)
+            .is_ok_and(|name| name == "sleep\n")
+            .then_some(())
     })
     .await;
     assert!(lives(agent));
