@@ -11,17 +11,16 @@ use quorate::{
     model::{
         Agent, AgentId, AgentState, Container, ContainerState, Desired, JoinRole, JoinTokenId, PeerInfo,
         Role, Token, TokenId,
-        session::{FromManager, FromRunner, MAX_FRAME_BYTES, PROTOCOL},
+        session::{FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     },
     plan::Windows,
-    security::{self, Ca, Fingerprint, JoinToken, KeyRequest},
+    security::{self, Ca, JoinToken},
     session::{SessionDeps, SessionServer},
     state::State,
     wire,
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
@@ -42,20 +41,20 @@ impl Dial for Nobody {
     }
 }
 
-struct Manager {
+pub struct Manager {
     dir: TempDir,
-    ca: Arc<Ca>,
-    token: JoinToken,
-    address: Address,
-    consensus: Consensus,
+    pub ca: Arc<Ca>,
+    pub token: JoinToken,
+    pub address: Address,
+    pub consensus: Consensus,
     running: RunningConsensus,
-    sessions: SessionServer,
+    pub sessions: SessionServer,
     _controller: Controller,
     end: CancellationToken,
 }
 
 impl Manager {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         security::install_crypto();
         let dir = tempfile::tempdir().unwrap();
         let ca = Arc::new(Ca::generate("test").unwrap());
@@ -113,7 +112,7 @@ impl Manager {
         manager
     }
 
-    fn runner(&self) -> RunnerConfig {
+    pub fn runner(&self) -> RunnerConfig {
         RunnerConfig {
             data_dir: self.dir.path().join("runner"),
             name: "box-1".into(),
@@ -123,11 +122,11 @@ impl Manager {
         }
     }
 
-    async fn propose(&self, command: Command) -> Reply {
+    pub async fn propose(&self, command: Command) -> Reply {
         self.consensus.propose(None, command).await.unwrap()
     }
 
-    async fn until<T>(&self, what: &str, wanted: impl Fn(&State) -> Option<T>) -> T {
+    pub async fn until<T>(&self, what: &str, wanted: impl Fn(&State) -> Option<T>) -> T {
         let mut applied = self.consensus.watch_applied();
         let reached = async {
             loop {
@@ -141,17 +140,17 @@ impl Manager {
         reached.unwrap_or_else(|_| panic!("never: {what}; {:#?}", self.consensus.state()))
     }
 
-    async fn container(&self, state: ContainerState) -> Arc<Container> {
+    pub async fn container(&self, state: ContainerState) -> Arc<Container> {
         let named = |s: &State| s.find_container("box-1").filter(|c| c.state == state).cloned();
         self.until(&format!("the container {state:?}"), named).await
     }
 
-    async fn agent(&self, name: &str, state: AgentState) -> Arc<Agent> {
+    pub async fn agent(&self, name: &str, state: AgentState) -> Arc<Agent> {
         let named = |s: &State| s.find_agent(name).filter(|a| a.state == state).cloned();
         self.until(&format!("{name} {state:?}"), named).await
     }
 
-    async fn deploy(&self, number: u64, script: &str) -> AgentId {
+    pub async fn deploy(&self, number: u64, script: &str) -> AgentId {
         let spec = shell(number, 0, script).spec;
         let id = AgentId(number);
         let reply = self
@@ -161,7 +160,7 @@ impl Manager {
         id
     }
 
-    async fn stranger(&self) -> TlsStream<TcpStream> {
+    pub async fn stranger(&self) -> TlsStream<TcpStream> {
         let tls = security::pinned_client(self.ca.fingerprint()).unwrap();
         let stream = TcpStream::connect(self.address.to_string()).await.unwrap();
         TlsConnector::from(tls)
@@ -171,7 +170,7 @@ impl Manager {
     }
 
     /// What a stranger is answered.
-    async fn ask(&self, frame: &FromRunner) -> Option<FromManager> {
+    pub async fn ask(&self, frame: &FromRunner) -> Option<FromManager> {
         let mut stream = self.stranger().await;
         wire::write_frame(&mut stream, frame, MAX_FRAME_BYTES)
             .await
@@ -183,17 +182,9 @@ impl Manager {
             .unwrap_or(None)
     }
 
-    async fn enroll(&self, token: &str, csr: &str, protocol: u32) -> Option<FromManager> {
-        let hello = quorate::model::session::Hello {
-            name: "box-2".parse().unwrap(),
-            boot: 1,
-            engine_container: None,
-            labels: Default::default(),
-            capabilities: Default::default(),
-            resources: Default::default(),
-            agents: Vec::new(),
-        };
+    pub async fn enroll(&self, token: &str, csr: &str, protocol: u32) -> Option<FromManager> {
         let (token, csr) = (token.to_owned(), csr.to_owned());
+        let hello = hello("box-2", 1);
         self.ask(&FromRunner::Enroll {
             protocol,
             token,
@@ -203,13 +194,37 @@ impl Manager {
         .await
     }
 
-    async fn stop(self) {
+    /// Joins as it should be done.
+    pub async fn enroll_as(&self, name: &str, csr: &str) -> Option<FromManager> {
+        self.ask(&FromRunner::Enroll {
+            protocol: PROTOCOL,
+            token: self.token.to_string(),
+            csr: csr.to_owned(),
+            hello: hello(name, 1),
+        })
+        .await
+    }
+
+    pub async fn stop(self) {
         timeout(WAIT, self.sessions.stop())
             .await
             .expect("sessions did not end");
         assert_eq!(self.sessions.count(), 0);
         self.end.cancel();
         self.running.stop().await;
+    }
+}
+
+/// A runner that holds nothing.
+pub fn hello(name: &str, boot: u64) -> Hello {
+    Hello {
+        name: name.parse().unwrap(),
+        boot,
+        engine_container: None,
+        labels: Default::default(),
+        capabilities: Default::default(),
+        resources: Default::default(),
+        agents: Vec::new(),
     }
 }
 
@@ -313,87 +328,5 @@ async fn a_removed_container_s_runner_is_told_and_ends() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("was removed"), "{error}");
-    manager.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn strangers_get_nothing_without_the_token() {
-    let manager = Manager::start().await;
-    let csr = KeyRequest::generate().unwrap().csr_pem;
-    let good = manager.token.to_string();
-    let wrong_secret = JoinToken::generate(manager.ca.fingerprint()).unwrap().to_string();
-    let (prefix, rest) = good.split_at("qjt_".len() + 13);
-    let (_, secret_and_ca) = wrong_secret.split_at("qjt_".len() + 13);
-    let forged = format!("{prefix}{secret_and_ca}");
-    assert_ne!(rest, secret_and_ca);
-    let foreign = JoinToken::generate(Fingerprint::of(&[1, 2, 3].as_slice().into())).unwrap();
-
-    for (token, csr, protocol, why) in [
-        ("nonsense", csr.as_str(), PROTOCOL, "begins with"),
-        (&wrong_secret, &csr, PROTOCOL, "unknown, revoked or wrong"),
-        (&forged, &csr, PROTOCOL, "unknown, revoked or wrong"),
-        (&foreign.to_string(), &csr, PROTOCOL, "another cluster"),
-        (&good, "no request", PROTOCOL, "certificate request"),
-        (&good, &csr, PROTOCOL + 1, "same version of Quorate"),
-    ] {
-        let answer = manager.enroll(token, csr, protocol).await;
-        let Some(FromManager::Refused { reason, retry: false }) = answer else {
-            panic!("{why}: {answer:?}");
-        };
-        assert!(reason.contains(why), "{reason}");
-        assert!(!reason.contains(secret_and_ca));
-    }
-    let join = FromRunner::JoinManager {
-        protocol: PROTOCOL,
-        token: good.clone(),
-        incarnation: 1,
-    };
-    let answer = manager.ask(&join).await;
-    assert!(
-        matches!(answer, Some(FromManager::Refused { retry: false, .. })),
-        "{answer:?}"
-    );
-    // A session without a certificate, or what is no first frame, is not even answered.
-    let beat = FromRunner::Heartbeat { seq: 1, applied: 0 };
-    assert_eq!(manager.ask(&beat).await, None);
-    assert_eq!(manager.consensus.state().containers(None).count(), 0);
-
-    let answer = manager.enroll(&good, &csr, PROTOCOL).await;
-    assert!(
-        matches!(answer, Some(FromManager::Certificate { .. })),
-        "{answer:?}"
-    );
-    manager.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn garbage_closes_the_connection_and_nothing_else() {
-    let manager = Manager::start().await;
-    let mut raw = TcpStream::connect(manager.address.to_string()).await.unwrap();
-    raw.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    let mut rest = Vec::new();
-    // An end or a reset: closed it is.
-    let _ = timeout(WAIT, raw.read_to_end(&mut rest))
-        .await
-        .expect("still open");
-
-    let huge = u32::MAX.to_be_bytes();
-    let nonsense = [&8u32.to_be_bytes()[..], &[0xff; 8]].concat();
-    for bytes in [&huge[..], &nonsense] {
-        let mut stream = manager.stranger().await;
-        stream.write_all(bytes).await.unwrap();
-        let read = timeout(WAIT, stream.read(&mut [0; 1])).await.expect("still open");
-        assert!(matches!(read, Ok(0) | Err(_)));
-    }
-    // Half a request, and then nothing: the time for it ends.
-    let mut slow = manager.stranger().await;
-    slow.write_all(&[0, 0]).await.unwrap();
-    let read = timeout(WAIT, slow.read(&mut [0; 1])).await.expect("still open");
-    assert!(matches!(read, Ok(0) | Err(_)));
-
-    let runner = Running::start(manager.runner());
-    manager.container(ContainerState::Ready).await;
-    runner.shutdown.cancel();
-    runner.end().await.unwrap();
     manager.stop().await;
 }

@@ -274,7 +274,7 @@ async fn a_runner_that_comes_back_ends_what_an_earlier_start_left() {
     let mut anothers = left(Cluster::new().container.to_string());
     let runner = Running::start(cluster.config(dir.path(), &[&manager]));
     let (_peer, _) = manager.session(NEVER).await;
-    let end = ours.wait().unwrap();
+    let end = eventually("its end", || ours.try_wait().unwrap()).await;
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&end), Some(9));
     assert!(anothers.try_wait().unwrap().is_none());
     anothers.kill().unwrap();
