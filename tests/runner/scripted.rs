@@ -214,14 +214,18 @@ impl Peer {
 
     /// Acknowledges heartbeats until one shows that a list is in effect.
     pub async fn applied(&mut self, wanted: Revision) {
-        loop {
-            if let FromRunner::Heartbeat { seq, applied } = self.read().await {
-                self.send(FromManager::HeartbeatAck { seq }).await;
-                if applied == wanted {
-                    return;
+        let shown = async {
+            loop {
+                if let FromRunner::Heartbeat { seq, applied } = self.read().await {
+                    self.send(FromManager::HeartbeatAck { seq }).await;
+                    if applied == wanted {
+                        return;
+                    }
                 }
             }
-        }
+        };
+        let shown = timeout(WAIT, shown).await;
+        shown.unwrap_or_else(|_| panic!("the list of {wanted} is never in effect"));
     }
 }
 
