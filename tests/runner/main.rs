@@ -4,8 +4,6 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod manager;
-mod played;
 mod scripted;
 mod sessions;
 mod shim;
-mod strangers;

@@ -1,4 +1,4 @@
-//! Runners and strangers at the session port of a real manager.
+//! A real runner with a real manager, its control loops included.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -11,20 +11,14 @@ use quorate::{
     model::{
         Agent, AgentId, AgentState, Container, ContainerState, Desired, JoinRole, JoinTokenId, PeerInfo,
         Role, Token, TokenId,
-        session::{FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     },
     plan::Windows,
     security::{self, Ca, JoinToken},
-    session::{SessionDeps, SessionServer},
+    session::{self, SessionServer},
     state::State,
-    wire,
 };
 use tempfile::TempDir;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::scripted::{Running, lives, pid_in, shell};
@@ -41,20 +35,19 @@ impl Dial for Nobody {
     }
 }
 
-pub struct Manager {
+struct Manager {
     dir: TempDir,
-    pub ca: Arc<Ca>,
-    pub token: JoinToken,
-    pub address: Address,
-    pub consensus: Consensus,
+    token: JoinToken,
+    address: Address,
+    consensus: Consensus,
     running: RunningConsensus,
-    pub sessions: SessionServer,
+    sessions: SessionServer,
     _controller: Controller,
     end: CancellationToken,
 }
 
 impl Manager {
-    pub async fn start() -> Self {
+    async fn start() -> Self {
         security::install_crypto();
         let dir = tempfile::tempdir().unwrap();
         let ca = Arc::new(Ca::generate("test").unwrap());
@@ -88,16 +81,17 @@ impl Manager {
         let (consensus, running) = Consensus::start(options).await.unwrap();
         let end = CancellationToken::new();
         let controller = Controller::start(consensus.clone(), liveness, Windows::default(), end.clone());
-        let deps = SessionDeps {
+        let leaf = ca.issue_manager(1, &[]).unwrap();
+        let tls = security::session_server(&leaf, ca.trust()).unwrap();
+        let deps = session::Deps {
             consensus: consensus.clone(),
-            ca: ca.clone(),
+            ca,
+            tls,
             fence_after: Duration::from_secs(8),
         };
-        let leaf = ca.issue_manager(1, &[]).unwrap();
-        let sessions = SessionServer::start(listener, &leaf, deps).unwrap();
+        let sessions = SessionServer::start(listener, deps, end.clone());
         let manager = Self {
             dir,
-            ca,
             token,
             address,
             consensus,
@@ -112,7 +106,7 @@ impl Manager {
         manager
     }
 
-    pub fn runner(&self) -> RunnerConfig {
+    fn runner(&self) -> RunnerConfig {
         RunnerConfig {
             data_dir: self.dir.path().join("runner"),
             name: "box-1".into(),
@@ -122,11 +116,11 @@ impl Manager {
         }
     }
 
-    pub async fn propose(&self, command: Command) -> Reply {
+    async fn propose(&self, command: Command) -> Reply {
         self.consensus.propose(None, command).await.unwrap()
     }
 
-    pub async fn until<T>(&self, what: &str, wanted: impl Fn(&State) -> Option<T>) -> T {
+    async fn until<T>(&self, what: &str, wanted: impl Fn(&State) -> Option<T>) -> T {
         let mut applied = self.consensus.watch_applied();
         let reached = async {
             loop {
@@ -140,17 +134,17 @@ impl Manager {
         reached.unwrap_or_else(|_| panic!("never: {what}; {:#?}", self.consensus.state()))
     }
 
-    pub async fn container(&self, state: ContainerState) -> Arc<Container> {
+    async fn container(&self, state: ContainerState) -> Arc<Container> {
         let named = |s: &State| s.find_container("box-1").filter(|c| c.state == state).cloned();
         self.until(&format!("the container {state:?}"), named).await
     }
 
-    pub async fn agent(&self, name: &str, state: AgentState) -> Arc<Agent> {
+    async fn agent(&self, name: &str, state: AgentState) -> Arc<Agent> {
         let named = |s: &State| s.find_agent(name).filter(|a| a.state == state).cloned();
         self.until(&format!("{name} {state:?}"), named).await
     }
 
-    pub async fn deploy(&self, number: u64, script: &str) -> AgentId {
+    async fn deploy(&self, number: u64, script: &str) -> AgentId {
         let spec = shell(number, 0, script).spec;
         let id = AgentId(number);
         let reply = self
@@ -160,71 +154,12 @@ impl Manager {
         id
     }
 
-    pub async fn stranger(&self) -> TlsStream<TcpStream> {
-        let tls = security::pinned_client(self.ca.fingerprint()).unwrap();
-        let stream = TcpStream::connect(self.address.to_string()).await.unwrap();
-        TlsConnector::from(tls)
-            .connect(security::manager_name(), stream)
-            .await
-            .unwrap()
-    }
-
-    /// What a stranger is answered.
-    pub async fn ask(&self, frame: &FromRunner) -> Option<FromManager> {
-        let mut stream = self.stranger().await;
-        wire::write_frame(&mut stream, frame, MAX_FRAME_BYTES)
-            .await
-            .unwrap();
-        let answer = wire::read_frame(&mut stream, MAX_FRAME_BYTES);
-        timeout(WAIT, answer)
-            .await
-            .expect("no answer and no end")
-            .unwrap_or(None)
-    }
-
-    pub async fn enroll(&self, token: &str, csr: &str, protocol: u32) -> Option<FromManager> {
-        let (token, csr) = (token.to_owned(), csr.to_owned());
-        let hello = hello("box-2", 1);
-        self.ask(&FromRunner::Enroll {
-            protocol,
-            token,
-            csr,
-            hello,
-        })
-        .await
-    }
-
-    /// Joins as it should be done.
-    pub async fn enroll_as(&self, name: &str, csr: &str) -> Option<FromManager> {
-        self.ask(&FromRunner::Enroll {
-            protocol: PROTOCOL,
-            token: self.token.to_string(),
-            csr: csr.to_owned(),
-            hello: hello(name, 1),
-        })
-        .await
-    }
-
-    pub async fn stop(self) {
-        timeout(WAIT, self.sessions.stop())
+    async fn stop(self) {
+        self.end.cancel();
+        timeout(WAIT, self.sessions.stopped())
             .await
             .expect("sessions did not end");
-        assert_eq!(self.sessions.count(), 0);
-        self.end.cancel();
         self.running.stop().await;
-    }
-}
-
-/// A runner that holds nothing.
-pub fn hello(name: &str, boot: u64) -> Hello {
-    Hello {
-        name: name.parse().unwrap(),
-        boot,
-        engine_container: None,
-        labels: Default::default(),
-        capabilities: Default::default(),
-        resources: Default::default(),
-        agents: Vec::new(),
     }
 }
 
@@ -267,7 +202,6 @@ async fn an_agent_runs_from_its_deployment_to_the_runners_goodbye() {
     let again = |s: &State| s.agent(second).filter(|a| a.restarts > 0).cloned();
     let again = manager.until("a restart is reported", again).await;
     assert!(again.reason.contains("exited with status 0"), "{}", again.reason);
-    assert_eq!(manager.sessions.count(), 1);
 
     // Stopped by an operator, the process ends and the placement with it.
     let stop = Command::Agent(AgentCommand::SetDesired {
