@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod manager;
+mod played;
 mod scripted;
 mod sessions;
 mod shim;
+mod strangers;

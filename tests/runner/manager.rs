@@ -1,4 +1,4 @@
-//! A real runner with a real manager, its control loops included.
+//! Runners and strangers at the session port of a real manager.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -11,14 +11,21 @@ use quorate::{
     model::{
         Agent, AgentId, AgentState, Container, ContainerState, Desired, JoinRole, JoinTokenId, PeerInfo,
         Role, Token, TokenId,
+        session::{FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     },
     plan::Windows,
+    security::session_server,
     security::{self, Ca, JoinToken},
-    session::{self, SessionServer},
+    session::{Deps, SessionServer},
     state::State,
+    wire,
 };
 use tempfile::TempDir;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::scripted::{Running, lives, pid_in, shell};
@@ -35,19 +42,20 @@ impl Dial for Nobody {
     }
 }
 
-struct Manager {
+pub struct Manager {
     dir: TempDir,
-    token: JoinToken,
-    address: Address,
-    consensus: Consensus,
+    pub ca: Arc<Ca>,
+    pub token: JoinToken,
+    pub address: Address,
+    pub consensus: Consensus,
     running: RunningConsensus,
-    sessions: SessionServer,
+    pub sessions: SessionServer,
     _controller: Controller,
     end: CancellationToken,
 }
 
 impl Manager {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         security::install_crypto();
         let dir = tempfile::tempdir().unwrap();
         let ca = Arc::new(Ca::generate("test").unwrap());
@@ -82,16 +90,16 @@ impl Manager {
         let end = CancellationToken::new();
         let controller = Controller::start(consensus.clone(), liveness, Windows::default(), end.clone());
         let leaf = ca.issue_manager(1, &[]).unwrap();
-        let tls = security::session_server(&leaf, ca.trust()).unwrap();
-        let deps = session::Deps {
+        let deps = Deps {
             consensus: consensus.clone(),
-            ca,
-            tls,
+            ca: ca.clone(),
+            tls: session_server(&leaf, ca.trust()).unwrap(),
             fence_after: Duration::from_secs(8),
         };
-        let sessions = SessionServer::start(listener, deps, end.clone());
+        let sessions = SessionServer::start(listener, deps, end.child_token());
         let manager = Self {
             dir,
+            ca,
             token,
             address,
             consensus,
@@ -106,7 +114,7 @@ impl Manager {
         manager
     }
 
-    fn runner(&self) -> RunnerConfig {
+    pub fn runner(&self) -> RunnerConfig {
         RunnerConfig {
             data_dir: self.dir.path().join("runner"),
             name: "box-1".into(),
@@ -116,11 +124,11 @@ impl Manager {
         }
     }
 
-    async fn propose(&self, command: Command) -> Reply {
+    pub async fn propose(&self, command: Command) -> Reply {
         self.consensus.propose(None, command).await.unwrap()
     }
 
-    async fn until<T>(&self, what: &str, wanted: impl Fn(&State) -> Option<T>) -> T {
+    pub async fn until<T>(&self, what: &str, wanted: impl Fn(&State) -> Option<T>) -> T {
         let mut applied = self.consensus.watch_applied();
         let reached = async {
             loop {
@@ -134,17 +142,17 @@ impl Manager {
         reached.unwrap_or_else(|_| panic!("never: {what}; {:#?}", self.consensus.state()))
     }
 
-    async fn container(&self, state: ContainerState) -> Arc<Container> {
+    pub async fn container(&self, state: ContainerState) -> Arc<Container> {
         let named = |s: &State| s.find_container("box-1").filter(|c| c.state == state).cloned();
         self.until(&format!("the container {state:?}"), named).await
     }
 
-    async fn agent(&self, name: &str, state: AgentState) -> Arc<Agent> {
+    pub async fn agent(&self, name: &str, state: AgentState) -> Arc<Agent> {
         let named = |s: &State| s.find_agent(name).filter(|a| a.state == state).cloned();
         self.until(&format!("{name} {state:?}"), named).await
     }
 
-    async fn deploy(&self, number: u64, script: &str) -> AgentId {
+    pub async fn deploy(&self, number: u64, script: &str) -> AgentId {
         let spec = shell(number, 0, script).spec;
         let id = AgentId(number);
         let reply = self
@@ -154,12 +162,70 @@ impl Manager {
         id
     }
 
-    async fn stop(self) {
+    pub async fn stranger(&self) -> TlsStream<TcpStream> {
+        let tls = security::pinned_client(self.ca.fingerprint()).unwrap();
+        let stream = TcpStream::connect(self.address.to_string()).await.unwrap();
+        TlsConnector::from(tls)
+            .connect(security::manager_name(), stream)
+            .await
+            .unwrap()
+    }
+
+    /// What a stranger is answered.
+    pub async fn ask(&self, frame: &FromRunner) -> Option<FromManager> {
+        let mut stream = self.stranger().await;
+        wire::write_frame(&mut stream, frame, MAX_FRAME_BYTES)
+            .await
+            .unwrap();
+        let answer = wire::read_frame(&mut stream, MAX_FRAME_BYTES);
+        timeout(WAIT, answer)
+            .await
+            .expect("no answer and no end")
+            .unwrap_or(None)
+    }
+
+    pub async fn enroll(&self, token: &str, csr: &str, protocol: u32) -> Option<FromManager> {
+        let (token, csr) = (token.to_owned(), csr.to_owned());
+        let hello = hello("box-2", 1);
+        self.ask(&FromRunner::Enroll {
+            protocol,
+            token,
+            csr,
+            hello,
+        })
+        .await
+    }
+
+    /// Joins as it should be done.
+    pub async fn enroll_as(&self, name: &str, csr: &str) -> Option<FromManager> {
+        self.ask(&FromRunner::Enroll {
+            protocol: PROTOCOL,
+            token: self.token.to_string(),
+            csr: csr.to_owned(),
+            hello: hello(name, 1),
+        })
+        .await
+    }
+
+    pub async fn stop(self) {
         self.end.cancel();
         timeout(WAIT, self.sessions.stopped())
             .await
             .expect("sessions did not end");
         self.running.stop().await;
+    }
+}
+
+/// A runner that holds nothing.
+pub fn hello(name: &str, boot: u64) -> Hello {
+    Hello {
+        name: name.parse().unwrap(),
+        boot,
+        engine_container: None,
+        labels: Default::default(),
+        capabilities: Default::default(),
+        resources: Default::default(),
+        agents: Vec::new(),
     }
 }
 
