@@ -135,11 +135,11 @@ impl App {
     /// 401 or 403; 503 when the token is unknown here and no quorum can say whether it exists.
     pub async fn authorize(&self, headers: &HeaderMap, action: Action) -> Result<Caller, Problem> {
         let shown = bearer(headers)?;
-        if let Some(verdict) = check(&self.consensus().state(), &shown, action) {
+        if let Some(verdict) = check(&self.consensus().objects(), &shown, action) {
             return verdict;
         }
         self.confirm().up_to_date(self.consensus()).await?;
-        check(&self.consensus().state(), &shown, action)
+        check(&self.consensus().objects(), &shown, action)
             .unwrap_or_else(|| Err(refused("the token is unknown or was revoked")))
     }
 

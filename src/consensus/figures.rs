@@ -77,9 +77,9 @@ const AGENT_STATES: [(AgentState, &str); 7] = [
 
 /// Counts objects by state. Walks over all of them, so it is done only after a change and seldom.
 pub(super) async fn count_objects(consensus: Consensus) {
-    let mut applied = consensus.watch_applied();
-    while applied.changed().await.is_ok() {
-        show_objects(&consensus.state());
+    let mut objects = consensus.watch_objects();
+    while objects.changed().await.is_ok() {
+        show_objects(&consensus.objects());
         tokio::time::sleep(std::time::Duration::from_secs(5)).await;
     }
 }

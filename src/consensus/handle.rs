@@ -1,6 +1,13 @@
 //! The handle that the rest of the program holds.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -111,7 +118,14 @@ pub struct Status {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub id: ManagerId,
+    /// The state as of the last entry. Apply holds the lock while it works through a chunk of entries,
+    /// others only while they clone, which costs a few reference counts.
+    pub current: Mutex<State>,
+    /// A version of it that readers share. Behind it by nothing but writes of configs: publishing a
+    /// version makes the next writes copy what they touch, so it is done when someone looks.
     pub published: ArcSwap<State>,
+    pub revision: AtomicU64,
+    pub objects: watch::Sender<Revision>,
     pub figures: Figures,
     pub applied: watch::Sender<Revision>,
     pub status: watch::Sender<Status>,
@@ -122,6 +136,30 @@ pub(super) struct Shared {
     pub reads: mpsc::Sender<ReadWaiter>,
     pub membership: mpsc::Sender<MembershipCall>,
     pub digests: mpsc::Sender<DigestCall>,
+}
+
+impl Shared {
+    /// The state as of the last entry, published for whoever looks next.
+    pub fn state(&self) -> Arc<State> {
+        let published = self.published.load();
+        if published.revision() >= self.revision.load(Ordering::Acquire) {
+            return Arc::clone(&published);
+        }
+        drop(published);
+        self.publish(&self.lock())
+    }
+
+    /// Publishes what the lock holds. Under it, so that versions are published in their order.
+    pub fn publish(&self, current: &MutexGuard<'_, State>) -> Arc<State> {
+        let version = Arc::new((**current).clone());
+        self.published.store(version.clone());
+        version
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        // Apply does not panic; if it did, raft's core would end, and the process with it.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Proposes, reads, watches. Cheap to clone.
@@ -195,7 +233,12 @@ impl Consensus {
 
     /// The state as it is here, which may be old.
     pub fn state(&self) -> Arc<State> {
-        self.shared.published.load_full()
+        self.shared.state()
+    }
+
+    /// As [`Self::state`], without the latest writes of configs, and cheaper.
+    pub fn objects(&self) -> arc_swap::Guard<Arc<State>> {
+        self.shared.published.load()
     }
 
     /// The state once this manager has applied `revision`.
@@ -203,11 +246,9 @@ impl Consensus {
     /// # Errors
     /// [`ReadError::Behind`] at `deadline`.
     pub async fn at_least(&self, revision: Revision, deadline: Instant) -> Result<Arc<State>, ReadError> {
-        let state = self.shared.published.load();
-        if state.revision() >= revision {
-            return Ok(Arc::clone(&state));
+        if self.shared.revision.load(Ordering::Acquire) >= revision {
+            return Ok(self.state());
         }
-        drop(state);
         let mut applied = self.shared.applied.subscribe();
         let reached = timeout_at(deadline, applied.wait_for(|now| *now >= revision)).await;
         match reached {
@@ -223,6 +264,11 @@ impl Consensus {
     /// Wakes after each applied batch, with the revision that is published.
     pub fn watch_applied(&self) -> watch::Receiver<Revision> {
         self.shared.applied.subscribe()
+    }
+
+    /// Wakes after a command about anything but configs, with its revision; [`Self::objects`] has it.
+    pub fn watch_objects(&self) -> watch::Receiver<Revision> {
+        self.shared.objects.subscribe()
     }
 
     /// Wakes when this manager starts or stops leading. `Some` means it was elected and has applied

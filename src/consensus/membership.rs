@@ -148,7 +148,7 @@ impl Core {
                 ))),
             };
         }
-        let state = self.shared.published.load_full();
+        let state = self.shared.state();
         if !state.may_join(id, member.incarnation) {
             return Err(MembershipError::Invalid(format!(
                 "manager {id} has no right to join: its id was not given to this data directory, or it was removed; start with an empty data directory and a join token"

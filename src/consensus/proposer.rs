@@ -32,7 +32,7 @@ const BATCH: usize = 512;
 const BATCH_BYTES: usize = 8 << 20;
 
 /// Frames of forwarded proposals under way at most; what comes meanwhile travels together.
-const FRAMES: usize = 8;
+const FRAMES: usize = 3;
 
 /// How long the answer of a leader may take beyond the deadline of the proposals themselves.
 const MARGIN: Duration = Duration::from_millis(200);

@@ -153,7 +153,10 @@ impl Consensus {
         let (digests, digest_queue) = mpsc::channel(64);
         let shared = Arc::new(Shared {
             id,
+            current: Mutex::new(State::default()),
             published: ArcSwap::from_pointee(State::default()),
+            revision: AtomicU64::new(0),
+            objects: watch::Sender::new(0),
             figures: Figures::default(),
             applied: watch::Sender::new(0),
             status: watch::Sender::new(Status::default()),

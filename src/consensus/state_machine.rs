@@ -1,11 +1,12 @@
 //! The adapter between raft and the pure state: applies entries, publishes, builds snapshots.
 //!
-//! Apply mutates a private copy and publishes it once a batch: readers see only whole batches, and
-//! an answer is given only after what it speaks of is published.
+//! Apply works on the state in place, a chunk of entries at a time. Versions for readers are made when
+//! someone looks (see `Shared::published`), and an answer is given only after what it speaks of can be
+//! seen.
 
 use std::{
     io::{self, Read},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use futures::{Stream, StreamExt};
@@ -21,16 +22,17 @@ use super::{
 };
 use crate::{
     command::{Outcome, Reply},
+    model::Revision,
     state::State,
 };
 
-/// Entries between two publications: bounds how long the first answer of a large batch waits.
-const PUBLISH_EVERY: usize = 512;
+/// Entries applied in one go: bounds how long a reader waits for the lock, and the first answer of a
+/// large batch for its last.
+const CHUNK: usize = 64;
 
 /// The state as raft sees it.
 #[derive(Debug)]
 pub(super) struct StateMachine {
-    state: State,
     applied: Option<LogId>,
     membership: StoredMembership,
     shared: Arc<Shared>,
@@ -44,7 +46,6 @@ impl StateMachine {
     /// When the latest snapshot can't be read or is damaged: this manager must not go on.
     pub fn open(shared: Arc<Shared>, snapshots: Arc<SnapshotStore>) -> io::Result<Self> {
         let mut machine = Self {
-            state: State::default(),
             applied: None,
             membership: StoredMembership::default(),
             shared,
@@ -58,15 +59,61 @@ impl StateMachine {
     }
 
     fn restore(&mut self, meta: &SnapshotMeta, state: State) {
-        self.state = state;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        self.publish();
+        let mut current = self.shared.lock();
+        *current = state;
+        self.shared.publish(&current);
+        self.announce(current.revision(), current.objects_revision());
     }
 
-    fn publish(&self) {
-        self.shared.published.store(Arc::new(self.state.clone()));
-        self.shared.applied.send_replace(self.state.revision());
+    /// Applies a chunk, lets others see it, and only then answers.
+    fn apply_chunk(&mut self, chunk: &mut Vec<EntryResponder<TypeConfig>>) {
+        if chunk.is_empty() {
+            return;
+        }
+        let mut answers: Vec<(ApplyResponder<TypeConfig>, Reply)> = Vec::with_capacity(chunk.len());
+        let mut current = self.shared.lock();
+        let objects = current.objects_revision();
+        for (entry, responder) in chunk.drain(..) {
+            let (revision, term) = (entry.log_id.index, entry.log_id.committed_leader_id().term);
+            self.applied = Some(entry.log_id);
+            let reply = match entry.payload {
+                EntryPayload::Normal(proposal) => current.apply(revision, term, &proposal),
+                EntryPayload::Blank => advance(&mut current, revision, term),
+                EntryPayload::Membership(membership) => {
+                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    advance(&mut current, revision, term)
+                }
+            };
+            answers.extend(responder.map(|responder| (responder, reply)));
+        }
+        let (revision, changed) = (current.revision(), current.objects_revision());
+        if changed != objects {
+            self.shared.publish(&current);
+        }
+        drop(current);
+        self.announce(revision, changed);
+        answers
+            .into_iter()
+            .for_each(|(responder, reply)| responder.send(reply));
+    }
+
+    fn announce(&self, revision: Revision, objects: Revision) {
+        self.shared.revision.store(revision, Ordering::Release);
+        self.shared.applied.send_replace(revision);
+        self.shared
+            .objects
+            .send_if_modified(|known| std::mem::replace(known, objects) != objects);
+    }
+}
+
+fn advance(state: &mut State, revision: Revision, term: u64) -> Reply {
+    state.advance(revision, term);
+    Reply {
+        revision,
+        replayed: false,
+        result: Ok(Outcome::Done),
     }
 }
 
@@ -103,40 +150,26 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     where
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
-        let mut answers: Vec<(ApplyResponder<TypeConfig>, Reply)> = Vec::new();
-        let mut unpublished = 0;
+        let mut chunk = Vec::with_capacity(CHUNK);
         while let Some(next) = entries.next().await {
-            let (entry, responder) = next?;
-            let (revision, term) = (entry.log_id.index, entry.log_id.committed_leader_id().term);
-            self.applied = Some(entry.log_id);
-            let reply = match &entry.payload {
-                EntryPayload::Normal(proposal) => self.state.apply(revision, term, proposal),
-                EntryPayload::Blank => self.advance(revision, term),
-                EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                    self.advance(revision, term)
+            match next {
+                Ok(next) => chunk.push(next),
+                Err(error) => {
+                    self.apply_chunk(&mut chunk);
+                    return Err(error);
                 }
-            };
-            answers.extend(responder.map(|responder| (responder, reply)));
-            unpublished += 1;
-            if unpublished == PUBLISH_EVERY {
-                self.publish();
-                unpublished = 0;
-                answers
-                    .drain(..)
-                    .for_each(|(responder, reply)| responder.send(reply));
+            }
+            if chunk.len() == CHUNK {
+                self.apply_chunk(&mut chunk);
             }
         }
-        self.publish();
-        answers
-            .drain(..)
-            .for_each(|(responder, reply)| responder.send(reply));
+        self.apply_chunk(&mut chunk);
         Ok(())
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         Builder {
-            state: self.state.clone(),
+            state: self.shared.lock().clone(),
             meta: SnapshotMeta {
                 last_log_id: self.applied,
                 last_membership: self.membership.clone(),
@@ -159,17 +192,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             meta: decode_meta(&file)?,
             snapshot: file,
         }))
-    }
-}
-
-impl StateMachine {
-    fn advance(&mut self, revision: u64, term: u64) -> Reply {
-        self.state.advance(revision, term);
-        Reply {
-            revision,
-            replayed: false,
-            result: Ok(Outcome::Done),
-        }
     }
 }
 

@@ -1,6 +1,10 @@
 //! What raft's metrics mean for the rest of the program: status, leadership, and the end.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use openraft::{Instant, ServerState, async_runtime::watch::WatchReceiver};
 
@@ -64,7 +68,7 @@ pub(super) fn followers(raft: &Raft) -> BTreeMap<ManagerId, Follower> {
 
 fn look(core: &Core) -> Status {
     let followers = followers(&core.raft);
-    let applied = core.shared.published.load().revision();
+    let applied = core.shared.revision.load(Ordering::Acquire);
     let metrics = core.raft.metrics();
     let metrics = metrics.borrow_watched();
     let membership = metrics.membership_config.membership();

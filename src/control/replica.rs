@@ -16,10 +16,10 @@ pub trait Replica: Clone + Send + Sync + 'static {
     /// Proposes a command and waits for its answer.
     fn propose(&self, command: Command) -> impl Future<Output = Result<Reply, ProposeError>> + Send;
 
-    /// The state as it is here.
+    /// The state as it is here, perhaps without the latest writes of configs.
     fn state(&self) -> Arc<State>;
 
-    /// Wakes after each applied batch.
+    /// Wakes after a change of anything but configs.
     fn watch_applied(&self) -> watch::Receiver<Revision>;
 
     /// Wakes when this manager starts or stops leading.
@@ -32,11 +32,11 @@ impl Replica for Consensus {
     }
 
     fn state(&self) -> Arc<State> {
-        Self::state(self)
+        Arc::clone(&self.objects())
     }
 
     fn watch_applied(&self) -> watch::Receiver<Revision> {
-        Self::watch_applied(self)
+        Self::watch_objects(self)
     }
 
     fn watch_leadership(&self) -> watch::Receiver<Option<Leadership>> {

@@ -174,11 +174,11 @@ impl Roster {
 
     /// Looks at the state after each change, for all sessions, for ever.
     pub(super) async fn fan_out(&self, consensus: &Consensus) {
-        let mut applied = consensus.watch_applied();
-        let mut last = consensus.state();
+        let mut applied = consensus.watch_objects();
+        let mut last = Arc::clone(&consensus.objects());
         while applied.changed().await.is_ok() {
             let began = Instant::now();
-            let state = consensus.state();
+            let state = Arc::clone(&consensus.objects());
             if !state.same_placing(&last) {
                 self.look(&state);
             }

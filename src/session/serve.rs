@@ -226,7 +226,7 @@ impl<'a> Session<'a> {
     /// Sends the list of agents if it is another one than before.
     fn show(&mut self) -> Result<(), End> {
         let id = self.handle.container;
-        let state = self.core.consensus.state();
+        let state = Arc::clone(&self.core.consensus.objects());
         desired::standing(&state, id, self.handle.boot, self.terms.opened)?;
         let shown = desired::shown(&state, id);
         if self.shown.as_ref() == Some(&shown) {
@@ -284,7 +284,7 @@ impl<'a> Session<'a> {
         }
         self.renewed = Some(Instant::now());
         let container = self.handle.container;
-        let state = self.core.consensus.state();
+        let state = Arc::clone(&self.core.consensus.objects());
         desired::standing(&state, container, self.handle.boot, self.terms.opened)?;
         match admit::sign(self.core, csr, container) {
             Ok(chain) => {

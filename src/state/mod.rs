@@ -48,6 +48,8 @@ type Decision = Result<Outcome, Rejection>;
 pub struct State {
     revision: Revision,
     term: u64,
+    /// See [`State::objects_revision`].
+    objects: Revision,
     now: Millis,
     cluster_id: String,
     next_manager: ManagerId,
@@ -137,6 +139,9 @@ impl State {
     }
 
     fn decide(&mut self, command: &Command) -> Decision {
+        if !matches!(command, Command::Config(_)) {
+            self.objects = self.revision;
+        }
         match command {
             Command::Cluster(command) => self.decide_cluster(command),
             Command::Config(command) => self.decide_config(command),
@@ -149,6 +154,12 @@ impl State {
     /// The revision of the last entry.
     pub fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// The revision of the last command about anything but configs. Configs are written often and
+    /// concern nobody but their readers; whoever follows all else need not wake for them.
+    pub fn objects_revision(&self) -> Revision {
+        self.objects
     }
 
     /// The term of the last entry.
