@@ -35,7 +35,10 @@ use crate::{
     model::{
         AgentId, AgentState, Capabilities, Container, ContainerId, Desired, JoinRole, JoinTokenId, Labels,
         Millis, PeerInfo, Resources, Revision, Role, Token, TokenId,
-        session::{AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
+        session::{
+            AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, MAX_LIST_BYTES,
+            PROTOCOL,
+        },
     },
     security::{self, Ca, JoinToken, KeyRequest, Leaf},
     state::State,
@@ -249,8 +252,14 @@ impl Bench {
 
     /// An agent, placed in a container.
     async fn agent(&self, n: u64, container: ContainerId) -> (AgentId, Revision) {
+        self.large_agent(n, container, 0).await
+    }
+
+    /// An agent with an argument of so many bytes.
+    async fn large_agent(&self, n: u64, container: ContainerId, size: usize) -> (AgentId, Revision) {
         let id = AgentId(n);
-        let spec = serde_json::json!({ "name": format!("agent-{n}"), "command": "sh" });
+        let name = format!("agent-{n}");
+        let spec = serde_json::json!({ "name": name, "command": "sh", "args": ["x".repeat(size)] });
         let spec = serde_json::from_value(spec).unwrap();
         let deployed = self
             .propose(Command::Agent(AgentCommand::Deploy { id, spec }))
@@ -357,7 +366,7 @@ impl Peer {
     fn over(stream: TlsStream<TcpStream>) -> Self {
         let (read, write) = split(stream);
         Self {
-            reader: FramedReader::new(read, MAX_FRAME_BYTES),
+            reader: FramedReader::new(read, MAX_LIST_BYTES),
             writer: FramedWriter::new(write, MAX_FRAME_BYTES),
         }
     }
