@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{
@@ -12,7 +12,10 @@ use super::{
 use crate::{
     client::types::{Check, ClusterStatus, ManagerView},
     model::ManagerId,
-    security::Bundle,
+    security::{
+        Bundle, CA_CERT_FILE, SecurityError,
+        files::{self, Access},
+    },
 };
 
 /// What can be done with the cluster.
@@ -36,14 +39,24 @@ pub enum Verb {
         id: ManagerId,
     },
     /// Makes the bundle that a new cluster starts from: its CA and first tokens
-    Init {
-        /// Where to; must not hold a bundle yet
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-    },
+    Init(Init),
     /// Join tokens, which let runners and managers in
     #[command(subcommand)]
     JoinToken(join_token::Verb),
+}
+
+/// The bundle to make.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Where to; must not hold a bundle yet
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Leaves a bundle that is there already as it is
+    #[arg(long)]
+    keep: bool,
+    /// Also writes the runners' join token to this file, for machines that must not have the rest
+    #[arg(long, value_name = "FILE")]
+    join_token_to: Option<PathBuf>,
 }
 
 impl Row for ManagerView {
@@ -109,7 +122,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
             output.changed(&format!("manager {id} was removed for ever"), &changed)
         }
         Verb::JoinToken(verb) => join_token::run(context, verb).await,
-        Verb::Init { out } => init(&out, output),
+        Verb::Init(asked) => init(&asked, output),
     }
 }
 
@@ -135,19 +148,28 @@ struct Made<'a> {
 }
 
 /// Makes a bundle. Needs no cluster.
-pub(super) fn init(out: &Path, output: &Output) -> Result<(), Failure> {
-    let bundle = Bundle::create(out).map_err(|error| {
+pub(super) fn init(asked: &Init, output: &Output) -> Result<(), Failure> {
+    let out = &asked.out;
+    let failed = |error: SecurityError| {
         let mut what = error.to_string();
         let mut cause = std::error::Error::source(&error);
         while let Some(error) = cause {
             what = format!("{what}: {error}");
             cause = error.source();
         }
-        Failure::local(
-            what,
-            "give another directory with --out, or look at its permissions",
-        )
-    })?;
+        Failure::local(what, "give other paths, or look at their permissions")
+    };
+    // The certificate is written last: with it, a bundle is whole.
+    let bundle = if asked.keep && out.join(CA_CERT_FILE).exists() {
+        Bundle::load(out)
+    } else {
+        Bundle::create(out)
+    };
+    let bundle = bundle.map_err(failed)?;
+    if let Some(file) = &asked.join_token_to {
+        let token = format!("{}\n", bundle.join);
+        files::write(file, token.as_bytes(), Access::Secret).map_err(failed)?;
+    }
     let dir = out.display();
     let sentence = format!(
         "A new cluster's bundle is in {dir}.\n\
@@ -176,8 +198,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("bundle");
         let output = Output::new(Format::Json);
-        init(&out, &output).unwrap();
+        let mut asked = Init {
+            out: out.clone(),
+            keep: false,
+            join_token_to: None,
+        };
+        init(&asked, &output).unwrap();
         assert!(out.join("ca.pem").exists() && out.join("admin.token").exists());
-        assert_eq!(init(&out, &output).unwrap_err().exit_code(), 1);
+        assert_eq!(init(&asked, &output).unwrap_err().exit_code(), 1);
+        asked.keep = true;
+        asked.join_token_to = Some(dir.path().join("token"));
+        init(&asked, &output).unwrap();
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(read(dir.path().join("token")), read(out.join("join.token")));
     }
 }

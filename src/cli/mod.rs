@@ -105,7 +105,7 @@ async fn dispatch(global: Global, noun: Noun, command: &mut clap::Command) -> Re
     let output = Output::new(global.output);
     match &noun {
         Noun::Completion { shell } => return output::completion(*shell, command),
-        Noun::Cluster(cluster::Verb::Init { out }) => return cluster::init(out, &output),
+        Noun::Cluster(cluster::Verb::Init(asked)) => return cluster::init(asked, &output),
         _ => {}
     }
     let context = Context {

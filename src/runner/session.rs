@@ -209,8 +209,9 @@ impl<'a> Session<'a> {
 
     fn acknowledged(&mut self, seq: u64) -> Result<(), SessionError> {
         let mut sent = None;
-        while let Some((_, at)) = self.waiting.pop_front_if(|(waiting, _)| *waiting <= seq) {
-            sent = Some(at);
+        while let Some((_, at)) = self.waiting.front().filter(|(waiting, _)| *waiting <= seq) {
+            sent = Some(*at);
+            self.waiting.pop_front();
         }
         let Some(sent) = sent else { return Ok(()) };
         self.counted = Instant::now();

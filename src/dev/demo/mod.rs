@@ -120,7 +120,7 @@ impl Scene {
             stage.stop().await;
         }
         if !worked {
-            println!("The logs are in {}", self.dir.join("cluster").display());
+            println!("The logs are in {}", self.dir.display());
         } else if let Err(error) = std::fs::remove_dir_all(&self.dir) {
             println!("{} could not be removed: {error}", self.dir.display());
         }

@@ -43,8 +43,8 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Starts three managers and, with `runners`, two runners. What is killed stays down.
-    pub async fn start(dir: &Path, port: Option<u16>, runners: bool) -> io::Result<Self> {
-        let dir = dir.join("cluster");
+    pub async fn start(work: &Path, port: Option<u16>, runners: bool) -> io::Result<Self> {
+        let dir = work.join("cluster");
         let port = port.map_or_else(free_port, Ok)?.to_string();
         let mut command = Command::new(std::env::current_exe()?);
         command
@@ -54,17 +54,20 @@ impl Stage {
         // What is killed stays down: there would be nothing to show otherwise.
         command.arg("--no-restart");
         command.args(["--runners", if runners { "2" } else { "0" }]);
+        let log = fs::File::create(work.join("dev.log"))?;
         let begin = Instant::now();
         // A Ctrl-C is for the demonstration, which ends the cluster in order.
         let mut dev = command
             .process_group(0)
             .stdout(Stdio::piped())
+            .stderr(log)
             .kill_on_drop(true)
             .spawn()?;
         let mut lines = BufReader::new(dev.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).lines();
         let line = timeout(SERVES_WITHIN, lines.next_line()).await;
         let line = line.map_err(|_| io::Error::other("the cluster did not serve in time"))??;
-        let line = line.ok_or_else(|| io::Error::other("`quorate dev` ended before it served"))?;
+        let line =
+            line.ok_or_else(|| io::Error::other("`quorate dev` ended before it served; dev.log says why"))?;
         let endpoints: Vec<_> = line.split_whitespace().skip(1).map(str::to_owned).collect();
         println!(
             "      they serve, {:.1?} after the start: {}",

@@ -47,8 +47,10 @@ pub(super) async fn show(stage: &Stage, hosts: &mut Hosts) -> io::Result<()> {
     let home = container(&before)?;
     println!("\n[5/5] Kill the agent's container, {home} ({})", hosts.way());
     let all = stage.client(others(stage, leader), TRY)?;
+    let begin = Instant::now();
     hosts.kill(&home, stage)?;
-    let (after, took) = elsewhere(&all, &before).await?;
+    let after = elsewhere(&all, &before).await?;
+    let took = begin.elapsed();
     println!(
         "      it runs in {}, under epoch {}: {took:.2?} after the kill",
         container(&after)?,
@@ -145,16 +147,14 @@ async fn kill_leader(stage: &Stage, old: u64, before: &AgentView) -> io::Result<
     Ok(())
 }
 
-/// The agent once it runs in another container, and how long that took.
-async fn elsewhere(client: &Client, before: &AgentView) -> io::Result<(AgentView, Duration)> {
-    let begin = Instant::now();
-    let agent = until("the agent to run elsewhere", async || {
+/// The agent, once it runs in another container.
+async fn elsewhere(client: &Client, before: &AgentView) -> io::Result<AgentView> {
+    until("the agent to run elsewhere", async || {
         let now = client.agent(AGENT).await?;
         let moved = now.container != before.container && now.epoch > before.epoch;
         Ok(Some(now).filter(|now| moved && runs(now)))
     })
-    .await?;
-    Ok((agent, begin.elapsed()))
+    .await
 }
 
 fn runs(agent: &AgentView) -> bool {

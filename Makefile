@@ -1,0 +1,46 @@
+# The two commands of the README are `make demo` and `make test`.
+
+CARGO ?= cargo
+ARGS ?=
+
+# A static binary is built for this machine by name, so that build scripts and procedural macros,
+# which can't be static, are left as they are.
+TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+
+.PHONY: demo test bench build fmt image
+
+## A cluster that outlives its leader and a container; ARGS=--once to end by itself.
+demo: build
+	target/release/quorate demo $(ARGS)
+
+## Everything that has to hold; nothing is skipped where CI is set.
+test:
+	@.ci/prepare test
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		echo "$(CARGO) nextest run --workspace --locked"; \
+		$(CARGO) nextest run --workspace --locked $(ARGS); \
+	else \
+		echo "$(CARGO) test --workspace --locked (cargo-nextest is not installed; it is only faster)"; \
+		$(CARGO) test --workspace --locked $(ARGS); \
+	fi
+
+## Quorate and etcd, measured in turn on this machine.
+bench: build
+	@.ci/prepare bench
+	$(CARGO) build --release --locked --package quorate-bench
+	target/release/quorate-bench $(ARGS)
+
+build:
+	$(CARGO) build --release --locked
+
+fmt:
+	$(CARGO) fmt --all
+
+## The image quorate:latest, from a static binary that is left in dist/.
+image:
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --bin quorate --target $(TARGET)
+	mkdir -p dist
+	cp target/$(TARGET)/release/quorate config/docker/Dockerfile dist/
+	docker build --tag quorate:latest dist
