@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::{Core, Refusal, admit, open};
 use crate::{
-    model::session::{FromManager, FromRunner, MAX_FRAME_BYTES, MAX_STRANGER_BYTES, PROTOCOL},
+    model::session::{FromManager, FromRunner, MAX_FRAME_BYTES, PROTOCOL},
     security::{PeerIdentity, PeerRole},
     wire::{self, WireError},
 };
@@ -27,6 +27,9 @@ const STRANGERS: usize = 256;
 
 /// From the connection to the end of the first frame.
 const GREETING: Duration = Duration::from_secs(5);
+
+/// The first frame of who has no certificate, in bytes: a token, a request, some labels.
+const STRANGER_FRAME_BYTES: usize = 64 << 10;
 
 /// For the last frame to go out, and for the other side to close after it.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -144,7 +147,7 @@ async fn greet(
     let limit = if identity.is_some() {
         MAX_FRAME_BYTES
     } else {
-        MAX_STRANGER_BYTES
+        STRANGER_FRAME_BYTES
     };
     let body = first_frame(&mut stream, limit).await?;
     Ok((stream, identity, understood(&body)?))

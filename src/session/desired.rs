@@ -3,7 +3,7 @@
 use crate::{
     model::{
         Agent, AgentId, AgentState, ContainerId, ContainerState, Desired, Revision,
-        session::{Assignment, MAX_LIST_BYTES},
+        session::{Assignment, MAX_FRAME_BYTES},
     },
     state::State,
 };
@@ -30,7 +30,7 @@ pub(super) fn assignments(state: &State, id: ContainerId) -> (Vec<Assignment>, u
     let mut agents: Vec<_> = state.agents_of(id).filter(|agent| wanted(agent)).collect();
     agents.sort_by_key(|agent| (agent.epoch, agent.id));
     let all = agents.len();
-    let mut room = MAX_LIST_BYTES - FRAME_HEAD;
+    let mut room = MAX_FRAME_BYTES - FRAME_HEAD;
     let mut fitting = Vec::with_capacity(all);
     for agent in agents {
         let assignment = Assignment {
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_list_always_fits_into_a_frame_and_keeps_what_was_placed_first() {
         let mut paper = Paper::with_containers(1);
-        let large = "x".repeat(MAX_LIST_BYTES / 3);
+        let large = "x".repeat(MAX_FRAME_BYTES / 3);
         // Ids against the order of placement.
         for n in [9, 8, 7] {
             paper.agent(n, ID, &large);
@@ -149,6 +149,6 @@ mod tests {
             agents,
         };
         let mut bytes = bytes::BytesMut::new();
-        crate::wire::encode(&frame, &mut bytes, MAX_LIST_BYTES).unwrap();
+        crate::wire::encode(&frame, &mut bytes, MAX_FRAME_BYTES).unwrap();
     }
 }

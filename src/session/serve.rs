@@ -22,7 +22,7 @@ use crate::{
     command::{AgentCommand, Command, ContainerCommand, Rejection},
     model::{
         Revision,
-        session::{FromManager, FromRunner, MAX_FRAME_BYTES, MAX_LIST_BYTES},
+        session::{FromManager, FromRunner, MAX_FRAME_BYTES},
     },
     security::RUNNER_LIFETIME,
     wire::{FramedReader, FramedWriter, WireError},
@@ -130,7 +130,7 @@ impl<'a> Session<'a> {
             handle,
             terms,
             reader: FramedReader::new(read, MAX_FRAME_BYTES),
-            writer: FramedWriter::new(write, MAX_LIST_BYTES),
+            writer: FramedWriter::new(write, MAX_FRAME_BYTES),
             reporter: Reporter::default(),
             acknowledged: 0,
             shown: None,
@@ -259,7 +259,7 @@ impl<'a> Session<'a> {
         if left_out > 0 {
             tracing::error!(
                 container = %id, left_out,
-                "the specs of its agents are over {MAX_LIST_BYTES} bytes together: the last placed do not start; make specs smaller or delete agents"
+                "the specs of its agents are over {MAX_FRAME_BYTES} bytes together: the last placed do not start; make specs smaller or delete agents"
             );
         }
         self.shown = Some(shown);

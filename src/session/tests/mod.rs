@@ -35,10 +35,7 @@ use crate::{
     model::{
         AgentId, AgentState, Capabilities, Container, ContainerId, Desired, JoinRole, JoinTokenId, Labels,
         Millis, PeerInfo, Resources, Revision, Role, Token, TokenId,
-        session::{
-            AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, MAX_LIST_BYTES,
-            PROTOCOL,
-        },
+        session::{AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     },
     security::{self, Ca, JoinToken, KeyRequest, Leaf},
     state::State,
@@ -366,7 +363,7 @@ impl Peer {
     fn over(stream: TlsStream<TcpStream>) -> Self {
         let (read, write) = split(stream);
         Self {
-            reader: FramedReader::new(read, MAX_LIST_BYTES),
+            reader: FramedReader::new(read, MAX_FRAME_BYTES),
             writer: FramedWriter::new(write, MAX_FRAME_BYTES),
         }
     }
