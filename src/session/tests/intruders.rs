@@ -109,9 +109,10 @@ async fn who_takes_nothing_is_cut_off_however_much_it_says() {
     let bench = Bench::start().await;
     let runner = bench.runner("box-1").await;
     let first = bench.session(&runner, 5).await;
-    // More than the system keeps for a connection.
-    for n in 0..12 {
-        bench.large_agent(n, runner.id, 1 << 20).await;
+    // Lists of nearly 4 MiB: two are more than the system keeps for a connection.
+    let mut agents = Vec::new();
+    for n in 0..3 {
+        agents.push(bench.large_agent(n, runner.id, 5 << 18).await.0);
     }
     drop(first);
     let idle = bench.server.tasks.len();
@@ -131,6 +132,9 @@ async fn who_takes_nothing_is_cut_off_however_much_it_says() {
     let told = async {
         for seq in 1.. {
             tokio::time::sleep(Duration::from_millis(100)).await;
+            if let Some(agent) = agents.pop() {
+                bench.want(agent, Desired::Stopped).await;
+            }
             if peer
                 .writer
                 .send(&FromRunner::Heartbeat { seq, applied: 0 })
