@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
@@ -154,7 +154,7 @@ async fn greet(
 }
 
 /// Reads the first frame and not a byte beyond it.
-async fn first_frame(stream: &mut TlsStream<TcpStream>, limit: usize) -> Result<Vec<u8>, Greeting> {
+async fn first_frame(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> Result<Vec<u8>, Greeting> {
     let mut header = [0; wire::HEADER];
     if let Err(error) = stream.read_exact(&mut header).await {
         return Err(match error.kind() {
@@ -257,5 +257,38 @@ pub(super) async fn farewell(mut stream: TlsStream<TcpStream>, frame: &FromManag
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "the last frame of a connection may not have arrived"),
         Err(_) => debug!("a connection did not end in time"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_first_frame_is_bounded_whole_and_alone() {
+        let read = async |mut bytes: &[u8]| {
+            let frame = first_frame(&mut bytes, 4).await;
+            (frame, bytes.len())
+        };
+        let (frame, left) = read(&[0, 0, 0, 2, 7, 8, 9]).await;
+        assert_eq!((frame.unwrap(), left), (vec![7, 8], 1));
+        let (frame, _) = read(&[0, 0, 0, 5, 1, 2, 3, 4, 5]).await;
+        assert!(matches!(
+            frame,
+            Err(Greeting::Frame(WireError::TooLarge { size: 5, limit: 4 }))
+        ));
+        let (frame, _) = read(&[0, 0, 0, 3, 1]).await;
+        assert!(matches!(frame, Err(Greeting::Frame(WireError::Io(_)))));
+        assert!(matches!(read(&[]).await.0, Err(Greeting::Silent)));
+    }
+
+    #[test]
+    fn the_version_counts_where_the_rest_is_not_understood() {
+        let later = postcard::to_stdvec(&(2_u32, PROTOCOL + 1, "more")).unwrap();
+        assert_eq!(understood(&later).unwrap(), Err(version(PROTOCOL + 1)));
+        let noise = postcard::to_stdvec(&(900_u32, PROTOCOL + 1)).unwrap();
+        assert!(understood(&noise).is_err());
+        let ours = postcard::to_stdvec(&FromRunner::Goodbye).unwrap();
+        assert_eq!(understood(&ours).unwrap(), Ok(FromRunner::Goodbye));
     }
 }

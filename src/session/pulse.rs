@@ -229,5 +229,10 @@ mod tests {
         acknowledged(&first, 900).await;
         assert_eq!(second.counted(), 0);
         assert_eq!(digests.recv().await.unwrap().0, [(second.container, 11, 1)]);
+        // Both in the time of one digest.
+        let third = session(1);
+        pulse.beat(&second, 700);
+        pulse.beat(&third, 1);
+        assert_eq!(digests.recv().await.unwrap().0, [(third.container, 11, 1)]);
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Cost: while nothing about containers and placements changes, a look is three pointer comparisons,
 //! whatever the number of sessions. Otherwise it finds each session's container and placed agents
-//! in the state (two searches in a tree, two pointer comparisons), some 300 ns a session, and rests
-//! nine times as long as it took, so that looks take a tenth of one core at most. Only sessions that
-//! see a difference are woken and read their agents.
+//! in the state: two searches in a tree, two pointer comparisons (1.3 µs unoptimised, measured with
+//! 5,000 sessions). It then rests nine times as long as it took, so that looks take a tenth of one
+//! core at most. Only sessions that see a difference are woken and read their agents.
 
 use std::{
     sync::{

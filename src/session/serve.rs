@@ -31,7 +31,7 @@ use crate::{
 /// Without any frame of the runner, which sends a heartbeat each second.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// For what is being sent to go out.
+/// Without any byte of what is to be sent going out.
 const WRITE: Duration = Duration::from_secs(10);
 
 /// For the last frame to go out.
@@ -112,8 +112,8 @@ pub(super) struct Session<'a> {
     /// The list that was sent last.
     shown: Option<Vec<desired::Shown>>,
     heard: Instant,
-    /// When what is being sent was begun.
-    sending: Option<Instant>,
+    /// While something is to be sent: when it last got on, and how many bytes were left then.
+    sending: Option<(Instant, usize)>,
     renewed: Option<Instant>,
 }
 
@@ -157,6 +157,7 @@ impl<'a> Session<'a> {
         self.welcome()?;
         loop {
             self.refresh()?;
+            let stuck_at = self.stuck_at();
             let Self {
                 core,
                 handle,
@@ -166,9 +167,6 @@ impl<'a> Session<'a> {
                 ..
             } = self;
             let unsent = writer.pending() > 0;
-            let stuck_at = self
-                .sending
-                .map_or(self.heard + IDLE, |begun| (begun + WRITE).min(self.heard + IDLE));
             let report = |reports| report(core, handle, reports);
             tokio::select! {
                 frame = reader.read() => {
@@ -181,14 +179,39 @@ impl<'a> Session<'a> {
                 }
                 () = handle.woken() => {}
                 rejection = reporter.run(report) => return Err(over(&rejection).into()),
-                () = sleep_until(stuck_at) => return Err(End::Stuck(if unsent {
-                    "the runner does not take what is sent to it"
-                } else {
-                    "the runner is silent"
-                })),
+                () = sleep_until(stuck_at) => self.check_stuck()?,
                 () = core.shutdown.cancelled() => return Err(stopping().into()),
             }
         }
+    }
+
+    /// When it is time to look whether the runner is stuck.
+    fn stuck_at(&mut self) -> Instant {
+        self.note_progress();
+        let idle = self.heard + IDLE;
+        self.sending.map_or(idle, |(at, _)| idle.min(at + WRITE))
+    }
+
+    fn check_stuck(&mut self) -> Result<(), End> {
+        if self.heard.elapsed() >= IDLE {
+            return Err(End::Stuck("the runner is silent"));
+        }
+        self.note_progress();
+        match self.sending {
+            Some((at, _)) if at.elapsed() >= WRITE => {
+                Err(End::Stuck("the runner does not take what is sent to it"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn note_progress(&mut self) {
+        let left = self.writer.pending();
+        self.sending = match self.sending {
+            _ if left == 0 => None,
+            Some((at, before)) if left >= before => Some((at, before)),
+            _ => Some((Instant::now(), left)),
+        };
     }
 
     fn welcome(&mut self) -> Result<(), End> {
@@ -313,9 +336,7 @@ impl<'a> Session<'a> {
     }
 
     fn push(&mut self, frame: &FromManager) -> Result<(), End> {
-        self.writer.push(frame)?;
-        self.sending.get_or_insert_with(Instant::now);
-        Ok(())
+        Ok(self.writer.push(frame)?)
     }
 
     /// Says why, and closes. What the runner still sends is read, or the system would take back what

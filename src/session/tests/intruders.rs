@@ -1,6 +1,9 @@
 //! Who does not keep to the protocol is cut off, and disturbs nobody.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
 
 use super::*;
 
@@ -98,5 +101,53 @@ async fn certificates_open_what_they_are_for() {
     let _ = peer.writer.send(&hello_frame()).await;
     assert_eq!(peer.try_read().await, None);
     assert_eq!(bench.container(runner.id).boot, 0);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_nothing_is_cut_off_however_much_it_says() {
+    let bench = Bench::start().await;
+    let runner = bench.runner("box-1").await;
+    let first = bench.session(&runner, 5).await;
+    // Lists of nearly 4 MiB: two are more than the system keeps for a connection.
+    let mut agents = Vec::new();
+    for n in 0..3 {
+        agents.push(bench.large_agent(n, runner.id, 5 << 18).await.0);
+    }
+    drop(first);
+    let idle = bench.server.tasks.len();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let stream = socket.connect(bench.address).await.unwrap();
+    let tls = security::session_client(bench.ca.trust(), Some(&runner.leaf)).unwrap();
+    let stream = TlsConnector::from(tls)
+        .connect(security::manager_name(), stream)
+        .await;
+    let mut peer = Peer::over(stream.unwrap());
+    let frame = FromRunner::Hello {
+        protocol: PROTOCOL,
+        hello: hello("box-1", 5),
+    };
+    peer.send(frame).await;
+    let told = async {
+        for seq in 1.. {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if let Some(agent) = agents.pop() {
+                bench.want(agent, Desired::Stopped).await;
+            }
+            if peer
+                .writer
+                .send(&FromRunner::Heartbeat { seq, applied: 0 })
+                .await
+                .is_err()
+            {
+                return seq;
+            }
+        }
+        0
+    };
+    let seq = timeout(WAIT, told).await.expect("it is still served");
+    assert!(seq > 20, "it was given time: {seq}");
+    assert!(bench.server.tasks.len() <= idle);
     bench.stop().await;
 }

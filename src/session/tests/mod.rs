@@ -249,8 +249,14 @@ impl Bench {
 
     /// An agent, placed in a container.
     async fn agent(&self, n: u64, container: ContainerId) -> (AgentId, Revision) {
+        self.large_agent(n, container, 0).await
+    }
+
+    /// An agent with an argument of so many bytes.
+    async fn large_agent(&self, n: u64, container: ContainerId, size: usize) -> (AgentId, Revision) {
         let id = AgentId(n);
-        let spec = serde_json::json!({ "name": format!("agent-{n}"), "command": "sh" });
+        let name = format!("agent-{n}");
+        let spec = serde_json::json!({ "name": name, "command": "sh", "args": ["x".repeat(size)] });
         let spec = serde_json::from_value(spec).unwrap();
         let deployed = self
             .propose(Command::Agent(AgentCommand::Deploy { id, spec }))
