@@ -13,6 +13,7 @@ mod resources;
 mod send;
 mod setup;
 mod watch;
+mod wish;
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
@@ -21,9 +22,10 @@ use reqwest::header::HeaderMap;
 
 pub use self::{
     error::{ClientError, Problem},
-    resources::{Condition, ConfigRead, Page},
+    resources::ConfigRead,
     setup::ClientBuilder,
     watch::{ConfigEvent, ConfigWatch},
+    wish::{Condition, Page},
 };
 pub use crate::api::types;
 use crate::model::Revision;

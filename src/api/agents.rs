@@ -14,14 +14,18 @@ use super::{
     precondition,
     problem::{Code, Problem},
     routes::Routes,
-    types::{AgentView, Changed, Created, List},
+    types::{AgentView, Changed, Created, Explained, List},
 };
 use crate::{
     command::{AgentCommand, Command, Outcome},
     model::{Agent, AgentId, AgentSpec, Desired, Name, Revision, Selector},
+    plan::{self, Verdict},
     security::Action,
     state,
 };
+
+/// The parameters of an explanation.
+const EXPLAIN: &[&str] = &["consistency", "min_revision", "limit"];
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
@@ -29,6 +33,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .post("/api/v1/agents", deploy)
         .get("/api/v1/agents/{name}", get)
         .delete("/api/v1/agents/{name}", delete)
+        .get("/api/v1/agents/{name}/explain", explain)
         .post("/api/v1/agents/{name}/start", start)
         .post("/api/v1/agents/{name}/stop", stop)
 }
@@ -113,6 +118,48 @@ pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Resp
             format!("there is no agent `{name}`"),
         )),
     }
+}
+
+/// Says of containers why each would or would not get the agent now: the one that has it first, then
+/// those that could, then the others.
+#[utoipa::path(get, path = "/api/v1/agents/{name}/explain", tag = "agents",
+    params(
+        ("name" = String, Path, description = "name or id"),
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default), `stale` or `cached`"),
+        ("min_revision" = Option<u64>, Query, description = "wait until this revision is applied"),
+        ("limit" = Option<usize>, Query, description = "1 to 1000, 100 by default; there is no next page"),
+    ),
+    responses((status = 200, body = List<Explained>), (status = 404, description = "There is no such agent")))]
+pub(super) async fn explain(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let mut call = app.admit(request, Action::Read).await?;
+    let name: Name = call.path().await?;
+    let params = call.params(EXPLAIN)?;
+    let limit = Paging::of(&params)?.limit;
+    let view = app.view(&params).await?;
+    let Some(agent) = view.state.find_agent(&name) else {
+        return Err(Problem::new(
+            Code::NotFound,
+            format!("there is no agent `{name}`"),
+        ));
+    };
+    let mut verdicts = plan::explain(&view.state, agent);
+    verdicts.sort_by_key(|(id, verdict)| match verdict {
+        Verdict::Here => (0, *id),
+        Verdict::Fits { .. } => (1, *id),
+        _ => (2, *id),
+    });
+    verdicts.truncate(limit);
+    let items = verdicts.into_iter().map(|(id, verdict)| Explained {
+        container: id,
+        container_name: view.state.container(id).map(|container| container.name.clone()),
+        fits: matches!(verdict, Verdict::Here | Verdict::Fits { .. }),
+        verdict: verdict.to_string(),
+    });
+    Ok(view.json(&List {
+        items: items.collect(),
+        next: None,
+        revision: view.state.revision(),
+    }))
 }
 
 /// Starts a stopped or failed agent.

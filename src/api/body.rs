@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    body::Body,
+    body::{Body, BodyDataStream},
     http::{HeaderMap, header},
 };
 use bytes::{Bytes, BytesMut};
@@ -24,25 +24,50 @@ fn too_large(limit: usize) -> Problem {
     .with("limit", limit)
 }
 
-/// Reads a body of at most `limit` bytes, all of which arrive `within` this time; a larger one is refused before it is read whole.
+/// Of a body that is too large, so much more is read and thrown away: a client that is still sending
+/// when its connection is closed would see a broken connection, and not the answer.
+const THROW_AWAY_BYTES: usize = 4 << 20;
+
+/// How long that may take.
+const THROW_AWAY: Duration = Duration::from_secs(1);
+
+/// Reads a body of at most `limit` bytes, all of which arrive `within` this time; a larger one is
+/// refused before it is read whole.
 ///
 /// # Errors
 /// `too_large`, `body_timeout`, or `invalid_request` when it breaks off.
 pub async fn read(headers: &HeaderMap, body: Body, limit: usize, within: Duration) -> Result<Bytes, Problem> {
     let told = headers.get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok());
-    if told
-        .and_then(|l| l.parse::<u64>().ok())
-        .is_some_and(|l| l > limit as u64)
+    let told = told.and_then(|l| l.parse::<u64>().ok());
+    let mut chunks = body.into_data_stream();
+    let result = if told.is_some_and(|told| told > limit as u64) {
+        Err(too_large(limit))
+    } else {
+        timeout(within, collect(&mut chunks, limit))
+            .await
+            .map_err(|_| Problem::new(Code::BodyTimeout, "the body stopped arriving: send it again"))?
+    };
+    // Who asks first sends nothing more when told no.
+    if result.as_ref().is_err_and(|problem| problem.is(Code::TooLarge))
+        && !headers.contains_key(header::EXPECT)
     {
-        return Err(too_large(limit));
+        // Late or broken, the answer is the same.
+        let _ = timeout(THROW_AWAY, throw_away(&mut chunks)).await;
     }
-    timeout(within, collect(body, limit))
-        .await
-        .map_err(|_| Problem::new(Code::BodyTimeout, "the body stopped arriving: send it again"))?
+    result
 }
 
-async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let mut chunks = body.into_data_stream();
+async fn throw_away(chunks: &mut BodyDataStream) {
+    let mut left = THROW_AWAY_BYTES;
+    while let Some(Ok(chunk)) = chunks.next().await {
+        match left.checked_sub(chunk.len()) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+async fn collect(chunks: &mut BodyDataStream, limit: usize) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(chunk) = chunks.next().await {
@@ -159,7 +184,10 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!(error.code(), Code::TooLarge);
-        assert_eq!(read_chunks.load(Ordering::Relaxed), 11);
+        assert_eq!(
+            read_chunks.load(Ordering::Relaxed),
+            11 + THROW_AWAY_BYTES / 1024 + 1
+        );
 
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, 20.into());

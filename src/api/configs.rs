@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::{
@@ -143,7 +144,8 @@ pub(super) async fn put(State(app): State<App>, request: Request) -> Result<Resp
     let command = Command::Config(ConfigCommand::Put {
         name: name.clone(),
         content_type,
-        value,
+        // What was read is a piece of the connection's buffer, which a small value would keep alive.
+        value: Bytes::copy_from_slice(&value),
         condition,
     });
     let accepted = app.write(key, command, |state| current(state, &name)).await?;

@@ -24,7 +24,7 @@ use super::{agents, cluster, configs, containers, engines, join_tokens, ops, tok
         cluster::status, cluster::health, cluster::managers, cluster::remove_manager, cluster::transfer,
         join_tokens::list, join_tokens::create, join_tokens::revoke,
         tokens::list, tokens::create, tokens::revoke,
-        agents::list, agents::deploy, agents::get, agents::start, agents::stop, agents::delete,
+        agents::list, agents::deploy, agents::get, agents::explain, agents::start, agents::stop, agents::delete,
         containers::list, containers::register, containers::get, containers::remove,
         engines::list, engines::add, engines::get, engines::remove,
         configs::list, configs::get, configs::put, configs::delete,

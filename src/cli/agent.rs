@@ -12,7 +12,7 @@ use super::{
 use crate::{
     client::{
         Page,
-        types::{AgentView, unknown_field},
+        types::{AgentView, Explained, unknown_field},
     },
     model::{AgentSpec, DisconnectPolicy, Name, Resources, RestartPolicy, Revision},
 };
@@ -27,6 +27,11 @@ pub enum Verb {
     Ls(Selection),
     /// Shows one agent
     Get {
+        /// Its name or id
+        name: String,
+    },
+    /// Says of each container why it has the agent, could take it, or not
+    Explain {
         /// Its name or id
         name: String,
     },
@@ -195,6 +200,28 @@ impl Row for AgentView {
     }
 }
 
+impl Row for Explained {
+    fn head(wide: bool) -> Vec<&'static str> {
+        let mut head = vec!["CONTAINER", "FITS", "WHY"];
+        if wide {
+            head.push("ID");
+        }
+        head
+    }
+
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let mut cells = vec![
+            or_dash(self.container_name.as_ref()),
+            if self.fits { "yes" } else { "no" }.to_owned(),
+            self.verdict.clone(),
+        ];
+        if wide {
+            cells.push(self.container.to_string());
+        }
+        cells
+    }
+}
+
 pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
     let (client, output) = (&context.client, &context.output);
     match verb {
@@ -207,6 +234,13 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
             output.list(&all_pages(selection.page(), fetch).await?)
         }
         Verb::Get { name } => output.one(&client.agent(&name).await?),
+        Verb::Explain { name } => {
+            let page = Page {
+                limit: Some(1000),
+                ..Page::default()
+            };
+            output.list(&client.explain_agent(&name, &page).await?)
+        }
         Verb::Start(Change { name, if_version }) => {
             let changed = client.start_agent(&name, condition(if_version)).await?;
             output.changed(&format!("agent {name} will be started"), &changed)

@@ -3,76 +3,20 @@
 use bytes::Bytes;
 use reqwest::{
     Method,
-    header::{CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH},
+    header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use serde::de::DeserializeOwned;
 
 use super::{
-    Answer, Client, ClientError,
+    Answer, Client, ClientError, Condition, Page,
     send::Outgoing,
     types::{
         AgentView, Changed, ClusterStatus, ConfigPut, ConfigView, ContainerRequest, ContainerView, Created,
-        EngineRequest, EngineView, Health, JoinTokenRequest, JoinTokenView, List, ManagerView, NewToken,
-        TokenRequest, TokenView, TransferRequest,
+        EngineRequest, EngineView, Explained, Health, JoinTokenRequest, JoinTokenView, List, ManagerView,
+        NewToken, TokenRequest, TokenView, TransferRequest,
     },
 };
 use crate::model::{AgentSpec, ManagerId, Revision};
-
-/// What a write expects of the object.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Condition {
-    /// Nothing.
-    #[default]
-    Any,
-    /// It exists.
-    Exists,
-    /// It is at this version.
-    Version(Revision),
-    /// It does not exist.
-    Absent,
-}
-
-impl Condition {
-    fn on(self, request: Outgoing) -> Outgoing {
-        let star = HeaderValue::from_static("*");
-        match self {
-            Self::Any => request,
-            Self::Exists => request.header(IF_MATCH, star),
-            Self::Absent => request.header(IF_NONE_MATCH, star),
-            Self::Version(version) => match HeaderValue::try_from(format!("\"{version}\"")) {
-                Ok(tag) => request.header(IF_MATCH, tag),
-                // Digits in quotes always are a header's value.
-                Err(_) => request,
-            },
-        }
-    }
-}
-
-/// How fresh a read has to be, and which part of a list it wants.
-#[derive(Debug, Clone, Default)]
-pub struct Page {
-    /// `stale` or `cached`; linearizable when absent.
-    pub consistency: Option<String>,
-    /// Wait until the manager has applied this.
-    pub min_revision: Option<Revision>,
-    /// At most so many items.
-    pub limit: Option<usize>,
-    /// From the page before.
-    pub after: Option<String>,
-    /// Only objects with these labels.
-    pub selector: Option<String>,
-}
-
-impl Page {
-    fn on(&self, request: Outgoing) -> Outgoing {
-        request
-            .query("consistency", self.consistency.as_ref())
-            .query("min_revision", self.min_revision)
-            .query("limit", self.limit)
-            .query("continue", self.after.as_ref())
-            .query("selector", self.selector.as_ref())
-    }
-}
 
 /// A config as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -324,6 +268,15 @@ impl Client {
     /// [`ClientError`].
     pub async fn agent(&self, name: &str) -> Result<AgentView, ClientError> {
         self.json(Outgoing::read(at("agents", name))).await
+    }
+
+    /// Why each container would or would not get an agent now.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn explain_agent(&self, name: &str, page: &Page) -> Result<List<Explained>, ClientError> {
+        let request = Outgoing::read(format!("{}/explain", at("agents", name)));
+        self.json(page.on(request)).await
     }
 
     /// Deploys an agent.

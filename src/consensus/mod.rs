@@ -9,6 +9,7 @@
 //!   share, and then waits until the local state has applied that index;
 //! - apply publishes an immutable [`State`] after each batch: readers never block it.
 
+mod begin;
 mod core;
 mod durable;
 mod error;
@@ -29,11 +30,12 @@ mod tests;
 mod types;
 
 pub use self::{
+    begin::First,
     core::OnDigest,
     error::{MembershipError, ProposeError, ReadError},
     handle::{Consensus, DEADLINE, Digest, DigestAck, Leadership, ManagerStatus, Status},
     peers::{BoxedStream, Dial, Stream},
-    start::{First, Options, RaftSettings, Running, StartError},
+    start::{Options, RaftSettings, Running, StartError},
     status::{Fatal, Halt},
     types::TypeConfig,
 };

@@ -1,7 +1,6 @@
 //! Bringing one manager's consensus up, and down.
 
 use std::{
-    collections::BTreeMap,
     fmt, io,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -14,16 +13,17 @@ use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
 };
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{
+    begin::{First, begin, found, watch_removal},
     core::{Core, OnDigest},
     figures::{Figures, count_objects},
     handle::{Consensus, PROPOSAL_BYTES, READ_QUEUE, Shared, Status},
     log_store::{LogStore, OpenError},
     membership,
     network::Network,
-    peers::{self, BoxedStream, Dial, Lane, Link, Me, Probe, Request, Response},
+    peers::{self, BoxedStream, Dial, Me},
     proposer, reads,
     snapshot_store::{SnapshotError, SnapshotStore},
     state_machine::StateMachine,
@@ -31,13 +31,10 @@ use super::{
     types::{Raft, TypeConfig},
 };
 use crate::{
-    command::{ClusterCommand, Command},
-    model::{ManagerId, Member, PeerInfo},
+    command::ClusterCommand,
+    model::{ManagerId, PeerInfo},
     state::State,
 };
-
-/// How often a manager without a cluster asks the others.
-const ASK_EVERY: Duration = Duration::from_millis(250);
 
 /// Raft's time and space.
 #[derive(Debug, Clone)]
@@ -52,16 +49,6 @@ pub struct RaftSettings {
     pub snapshot_every: u64,
     /// Entries kept behind a snapshot, for followers that lag.
     pub keep_logs: u64,
-}
-
-/// What a manager without any log does first.
-#[derive(Debug, Clone)]
-pub enum First {
-    /// Forms a cluster with these managers, itself among them, once all of them answer and none has
-    /// a cluster already. A single one forms it at once.
-    Form(BTreeMap<ManagerId, PeerInfo>),
-    /// Asks one of these managers to be added; its id was allocated before.
-    Join(Vec<(ManagerId, PeerInfo)>),
 }
 
 /// What one manager needs.
@@ -213,6 +200,7 @@ impl Consensus {
             tokio::spawn(status::run(core.clone())),
             tokio::spawn(status::run_leadership(core.clone())),
             tokio::spawn(status::run_watch(core.raft.clone(), fatal.clone())),
+            tokio::spawn(watch_removal(core.clone(), fatal.clone())),
             tokio::spawn(begin(core.clone(), first, info, fatal)),
             tokio::spawn(found(handle.clone(), bootstrap)),
             tokio::spawn(count_objects(handle.clone())),
@@ -241,148 +229,5 @@ fn raft_config(settings: &RaftSettings) -> Config {
         enable_pre_vote: Some(true),
         install_snapshot_timeout: 60_000,
         ..Config::default()
-    }
-}
-
-/// What a manager with an empty log does, until it has a membership.
-async fn begin(core: Arc<Core>, first: First, info: PeerInfo, fatal: Fatal) {
-    match core.raft.is_initialized().await {
-        Ok(false) => {}
-        Ok(true) | Err(_) => return,
-    }
-    match first {
-        First::Form(peers) => form(core, peers, fatal).await,
-        First::Join(peers) => join(core, peers, info, fatal).await,
-    }
-}
-
-/// Forms a cluster. Nobody begins before everybody was asked: a manager that lost its data must not
-/// begin again beside a cluster that knows it.
-async fn form(core: Arc<Core>, peers: BTreeMap<ManagerId, PeerInfo>, fatal: Fatal) {
-    let me = core.me;
-    let mut members = BTreeMap::new();
-    loop {
-        if matches!(core.raft.is_initialized().await, Ok(true)) {
-            return;
-        }
-        for (id, info) in &peers {
-            let incarnation = if *id == me.id {
-                me.incarnation
-            } else {
-                match probe(&core, *id, info).await {
-                    Ok((
-                        _,
-                        Probe {
-                            initialized: true,
-                            knows: Some(known),
-                        },
-                    )) if known != me.incarnation => {
-                        return fatal(Halt::Consensus(format!(
-                            "manager {} is known to the cluster with another data directory: its data were lost, so it can't come back as itself; remove it and join it as a new manager",
-                            me.id
-                        )));
-                    }
-                    Ok((
-                        _,
-                        Probe {
-                            initialized: true,
-                            knows: None,
-                        },
-                    )) => {
-                        return fatal(Halt::Consensus(format!(
-                            "manager {id} has a cluster without manager {}: join it with a join token instead",
-                            me.id
-                        )));
-                    }
-                    Ok((
-                        incarnation,
-                        Probe {
-                            initialized: false, ..
-                        },
-                    )) => incarnation,
-                    // Known as itself: the others will be in touch.
-                    Ok(_) | Err(_) => continue,
-                }
-            };
-            members.insert(
-                *id,
-                Member {
-                    info: info.clone(),
-                    incarnation,
-                },
-            );
-        }
-        let lowest = peers.keys().next() == Some(&me.id);
-        if lowest && members.len() == peers.len() {
-            info!(managers = members.len(), "forming a cluster");
-            if let Err(error) = core.raft.initialize(members.clone()).await {
-                warn!(%error, "the cluster was not formed");
-            }
-        }
-        tokio::time::sleep(ASK_EVERY).await;
-    }
-}
-
-/// Asks a manager what it knows; returns its incarnation too.
-async fn probe(core: &Core, id: ManagerId, info: &PeerInfo) -> io::Result<(u64, Probe)> {
-    let (_, incarnation) = peers::open(&*core.dial, core.me, Lane::Join, id, info, None).await?;
-    let member = Member {
-        info: info.clone(),
-        incarnation,
-    };
-    let link = Link::new(core.dial.clone(), core.me, Lane::Join, id, member);
-    match link.call(Request::Probe, Duration::from_secs(1)).await {
-        Ok(Response::Probe(probe)) => Ok((incarnation, probe)),
-        Ok(_) => Err(io::ErrorKind::InvalidData.into()),
-        Err(error) => Err(io::Error::other(error)),
-    }
-}
-
-/// Asks the known managers in turn to be added, until this manager has a membership.
-async fn join(core: Arc<Core>, peers: Vec<(ManagerId, PeerInfo)>, info: PeerInfo, fatal: Fatal) {
-    let me = core.me;
-    let member = Member {
-        info,
-        incarnation: me.incarnation,
-    };
-    for (id, info) in peers.iter().cycle() {
-        if matches!(core.raft.is_initialized().await, Ok(true)) {
-            return;
-        }
-        if let Ok((incarnation, _)) = probe(&core, *id, info).await {
-            let theirs = Member {
-                info: info.clone(),
-                incarnation,
-            };
-            let link = Link::new(core.dial.clone(), me, Lane::Join, *id, theirs);
-            let request = Request::AddManager {
-                id: me.id,
-                member: member.clone(),
-            };
-            match link.call(request, Duration::from_secs(10)).await {
-                Ok(Response::Membership(Ok(()))) => info!(manager = me.id, "joined as a learner"),
-                Ok(Response::Membership(Err(super::error::MembershipError::Invalid(why)))) => {
-                    return fatal(Halt::Consensus(why));
-                }
-                other => warn!(answer = ?other, "not added yet; asking again"),
-            }
-        }
-        tokio::time::sleep(ASK_EVERY).await;
-    }
-}
-
-/// Proposes the first command of the cluster while this manager leads one that lacks it.
-async fn found(consensus: Consensus, bootstrap: Option<ClusterCommand>) {
-    let Some(bootstrap) = bootstrap else { return };
-    let mut leadership = consensus.watch_leadership();
-    while leadership.wait_for(Option::is_some).await.is_ok() {
-        if consensus.state().cluster_id().is_some() {
-            return;
-        }
-        // A second one, of an earlier leader, is rejected by apply and does no harm.
-        if let Err(error) = consensus.propose(None, Command::Cluster(bootstrap.clone())).await {
-            warn!(%error, "the cluster was not founded yet; trying again");
-            tokio::time::sleep(ASK_EVERY).await;
-        }
     }
 }

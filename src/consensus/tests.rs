@@ -343,6 +343,9 @@ async fn a_joiner_is_promoted_and_a_removed_manager_is_refused() {
         !managers[0].consensus.status().managers.contains_key(&4)
     })
     .await;
+    let mut joined = joined;
+    let why = joined.fatal.recv().await.unwrap();
+    assert!(why.contains("was removed from its cluster"), "{why}");
     joined.stop(&net).await;
     // Its id is spent: neither with its old data nor with new data may it come back under it.
     let dir = Arc::new(TempDir::new().unwrap());

@@ -104,3 +104,51 @@ pub(super) fn removed(id: ContainerId) -> Refusal {
 pub(super) fn replaced() -> Refusal {
     Refusal::for_now("a later session of this container has taken this one's place")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::session::FromManager, session::tests::Paper};
+
+    const ID: ContainerId = ContainerId(1);
+
+    #[test]
+    fn only_what_a_runner_can_tell_apart_makes_another_list() {
+        let mut paper = Paper::with_containers(1);
+        let (agent, epoch) = paper.agent(7, ID, "");
+        let list = vec![(agent, epoch, true)];
+        assert_eq!(shown(&paper.state, ID), list);
+        paper.report(ID, agent, epoch, AgentState::Running);
+        assert_eq!(shown(&paper.state, ID), list);
+        paper.want(agent, Desired::Stopped);
+        assert_eq!(shown(&paper.state, ID), [(agent, epoch, false)]);
+        paper.report(ID, agent, epoch, AgentState::Stopped);
+        assert_eq!(shown(&paper.state, ID), []);
+        paper.want(agent, Desired::Running);
+        let again = paper.place(agent, ID);
+        assert!(again > epoch);
+        assert_eq!(shown(&paper.state, ID), [(agent, again, true)]);
+        paper.report(ID, agent, again, AgentState::Failed);
+        assert_eq!(shown(&paper.state, ID), [], "it ended for good");
+    }
+
+    #[test]
+    fn a_list_always_fits_into_a_frame_and_keeps_what_was_placed_first() {
+        let mut paper = Paper::with_containers(1);
+        let large = "x".repeat(MAX_FRAME_BYTES / 3);
+        // Ids against the order of placement.
+        for n in [9, 8, 7] {
+            paper.agent(n, ID, &large);
+        }
+        let (small, _) = paper.agent(1, ID, "");
+        let (agents, left_out) = assignments(&paper.state, ID);
+        let ids: Vec<_> = agents.iter().map(|a| a.agent).collect();
+        assert_eq!((ids, left_out), (vec![AgentId(9), AgentId(8), small], 1));
+        let frame = FromManager::Desired {
+            revision: u64::MAX,
+            agents,
+        };
+        let mut bytes = bytes::BytesMut::new();
+        crate::wire::encode(&frame, &mut bytes, MAX_FRAME_BYTES).unwrap();
+    }
+}

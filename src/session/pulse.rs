@@ -113,3 +113,121 @@ impl Pulse {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        sync::{mpsc, oneshot},
+        time::{advance, timeout},
+    };
+
+    use super::*;
+
+    type Sent = (Vec<Heartbeat>, oneshot::Sender<bool>);
+
+    /// Runs a pulse whose digests come out here, each with the place for its answer.
+    fn start() -> (Arc<Pulse>, mpsc::UnboundedReceiver<Sent>) {
+        let pulse = Arc::new(Pulse::default());
+        let (sender, digests) = mpsc::unbounded_channel();
+        let running = pulse.clone();
+        tokio::spawn(async move {
+            let send = move |heartbeats| {
+                let (answer, wait) = oneshot::channel();
+                sender.send((heartbeats, answer)).unwrap();
+                async move { wait.await.unwrap_or(false) }
+            };
+            running.run(send).await;
+        });
+        (pulse, digests)
+    }
+
+    fn session(n: u64) -> Arc<Handle> {
+        Arc::new(Handle::new(ContainerId(n), 10 + n))
+    }
+
+    async fn acknowledged(session: &Handle, seq: u64) {
+        while session.counted() != seq {
+            session.woken().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_heartbeat_goes_at_once_and_the_next_ones_together() {
+        let (pulse, mut digests) = start();
+        let (one, two) = (session(1), session(2));
+        let began = Instant::now();
+        pulse.beat(&one, 1);
+        let (sent, answer) = digests.recv().await.unwrap();
+        assert_eq!(
+            (sent, began.elapsed()),
+            (vec![(one.container, 11, 1)], Duration::ZERO)
+        );
+        pulse.beat(&one, 2);
+        pulse.beat(&two, 7);
+        pulse.beat(&one, 3);
+        answer.send(true).unwrap();
+        acknowledged(&one, 1).await;
+        assert_eq!(began.elapsed(), Duration::ZERO, "an answer waits for no digest");
+
+        let (mut sent, answer) = digests.recv().await.unwrap();
+        sent.sort_unstable();
+        assert_eq!(sent, [(one.container, 11, 3), (two.container, 12, 7)]);
+        assert_eq!(began.elapsed(), PERIOD);
+        pulse.beat(&one, 4);
+        answer.send(true).unwrap();
+        acknowledged(&one, 3).await;
+        acknowledged(&two, 7).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_confirmed_is_sent_again_unless_a_newer_one_came() {
+        let (pulse, mut digests) = start();
+        let (one, two) = (session(1), session(2));
+        pulse.beat(&one, 1);
+        let (_, answer) = digests.recv().await.unwrap();
+        pulse.beat(&two, 1);
+        answer.send(false).unwrap();
+        let (sent, answer) = digests.recv().await.unwrap();
+        assert_eq!(sent.len(), 2, "{sent:?}");
+        pulse.beat(&one, 2);
+        answer.send(false).unwrap();
+        let (mut sent, _answer) = digests.recv().await.unwrap();
+        sent.sort_unstable();
+        assert_eq!(sent, [(one.container, 11, 2), (two.container, 12, 1)]);
+        assert_eq!((one.counted(), two.counted()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn digests_that_hang_hold_up_others_only_when_they_are_many() {
+        let (pulse, mut digests) = start();
+        let one = session(1);
+        let mut hanging = Vec::new();
+        for seq in 1..=IN_FLIGHT as u64 {
+            pulse.beat(&one, seq);
+            hanging.push(digests.recv().await.unwrap().1);
+        }
+        pulse.beat(&one, 90);
+        assert!(timeout(PERIOD * 4, digests.recv()).await.is_err());
+        hanging.pop().unwrap().send(true).unwrap();
+        assert_eq!(digests.recv().await.unwrap().0, [(one.container, 11, 90)]);
+        // An older digest that fails later takes nothing back.
+        drop(hanging);
+        advance(PERIOD).await;
+        assert_eq!(one.counted(), IN_FLIGHT as u64);
+        pulse.beat(&one, 91);
+        assert_eq!(digests.recv().await.unwrap().0, [(one.container, 11, 91)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_later_session_is_not_acknowledged_for_an_earlier_one() {
+        let (pulse, mut digests) = start();
+        let (first, second) = (session(1), session(1));
+        pulse.beat(&first, 900);
+        let (_, answer) = digests.recv().await.unwrap();
+        pulse.beat(&second, 1);
+        answer.send(true).unwrap();
+        acknowledged(&first, 900).await;
+        assert_eq!(second.counted(), 0);
+        assert_eq!(digests.recv().await.unwrap().0, [(second.container, 11, 1)]);
+    }
+}

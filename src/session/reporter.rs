@@ -118,3 +118,142 @@ pub(super) fn bounded(mut report: AgentReport) -> AgentReport {
     }
     report
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::{
+        command::Outcome,
+        model::{AgentState, Revision},
+    };
+
+    fn report(agent: u64, epoch: Revision, state: AgentState) -> AgentReport {
+        AgentReport {
+            agent: AgentId(agent),
+            epoch,
+            state,
+            reason: String::new(),
+            restarts: 0,
+        }
+    }
+
+    /// A log that answers as it is told, and keeps what was proposed.
+    #[derive(Clone, Default)]
+    struct Log {
+        proposed: Arc<Mutex<Vec<Vec<AgentReport>>>>,
+        answers: Arc<Mutex<Vec<Answer>>>,
+    }
+
+    impl Log {
+        fn answering(answers: impl IntoIterator<Item = Answer>) -> Self {
+            let mut answers: Vec<_> = answers.into_iter().collect();
+            answers.reverse();
+            Self {
+                answers: Arc::new(Mutex::new(answers)),
+                ..Self::default()
+            }
+        }
+
+        /// Runs the reporter until it has nothing more to do; a rejection ends it.
+        async fn drain(&self, reporter: &mut Reporter) -> Option<Rejection> {
+            let propose = |reports: Vec<AgentReport>| -> BoxFuture<'static, Answer> {
+                self.proposed.lock().unwrap().push(reports);
+                let answer = self.answers.lock().unwrap().pop();
+                Box::pin(async move {
+                    // Without an answer it hangs, as a proposal does for a while.
+                    match answer {
+                        Some(answer) => answer,
+                        None => pending().await,
+                    }
+                })
+            };
+            timeout(Duration::from_secs(60), reporter.run(propose)).await.ok()
+        }
+
+        fn proposed(&self) -> Vec<Vec<AgentReport>> {
+            self.proposed.lock().unwrap().clone()
+        }
+    }
+
+    fn taken() -> Answer {
+        Ok(Reply {
+            revision: 1,
+            replayed: false,
+            result: Ok(Outcome::Done),
+        })
+    }
+
+    use AgentState::{Failed, Running, Starting};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_gathers_meanwhile_is_one_proposal_with_the_latest_of_each() {
+        let log = Log::default();
+        let mut reporter = Reporter::default();
+        reporter.add(report(1, 5, Starting));
+        assert_eq!(log.drain(&mut reporter).await, None);
+        reporter.add(report(1, 5, Running));
+        reporter.add(report(2, 5, Starting));
+        reporter.add(report(2, 5, Running));
+        reporter.add(report(2, 4, Failed));
+        assert_eq!(log.drain(&mut reporter).await, None);
+        assert_eq!(log.proposed().len(), 1, "one at a time");
+
+        // The first one is answered.
+        reporter.under_way = Some(Box::pin(async { taken() }));
+        log.drain(&mut reporter).await;
+        assert_eq!(log.proposed()[1], [report(1, 5, Running), report(2, 5, Running)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_confirmed_is_proposed_again_until_it_is() {
+        let lost = || Err(ProposeError::Unknown("no quorum".into()));
+        let log = Log::answering([lost(), Err(ProposeError::Overloaded), lost(), taken()]);
+        let mut reporter = Reporter::default();
+        reporter.add(report(1, 5, Running));
+        let began = Instant::now();
+        assert_eq!(log.drain(&mut reporter).await, None);
+        assert_eq!(log.proposed(), vec![vec![report(1, 5, Running)]; 4]);
+        assert!(began.elapsed() > FIRST_PAUSE, "it waits between attempts");
+        assert!(reporter.waiting.is_empty() && reporter.sent.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newer_report_is_not_undone_by_one_that_comes_back() {
+        let mut reporter = Reporter {
+            sent: vec![report(1, 5, Starting), report(2, 5, Starting)],
+            ..Reporter::default()
+        };
+        reporter.add(report(1, 5, Running));
+        reporter.put_back(&ProposeError::Stopping);
+        let log = Log::answering([taken()]);
+        log.drain(&mut reporter).await;
+        assert_eq!(log.proposed(), [[report(1, 5, Running), report(2, 5, Starting)]]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rejection_ends_it_and_large_batches_are_cut() {
+        let over = Rejection::Busy("over".into());
+        let rejected = Ok(Reply {
+            result: Err(over.clone()),
+            revision: 2,
+            replayed: false,
+        });
+        let log = Log::answering([taken(), rejected]);
+        let mut reporter = Reporter::default();
+        for agent in 0..=BATCH as u64 {
+            let reason = "ä".repeat(2 * REASON);
+            reporter.add(AgentReport {
+                reason,
+                ..report(agent, 5, Running)
+            });
+        }
+        assert_eq!(log.drain(&mut reporter).await, Some(over));
+        let sizes: Vec<_> = log.proposed().iter().map(Vec::len).collect();
+        assert_eq!(sizes, [BATCH, 1]);
+        assert_eq!(log.proposed()[1][0].reason, "ä".repeat(REASON));
+    }
+}

@@ -209,3 +209,76 @@ impl Drop for Place<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::{
+        model::{AgentState, Desired},
+        session::tests::Paper,
+    };
+
+    const ONE: ContainerId = ContainerId(1);
+    const TWO: ContainerId = ContainerId(2);
+
+    fn woken(handle: &Handle) -> bool {
+        let woken = handle.woken().now_or_never().is_some();
+        assert_eq!(handle.take_changed(), woken);
+        woken
+    }
+
+    #[test]
+    fn a_look_wakes_only_sessions_whose_container_or_agents_changed() {
+        let mut paper = Paper::with_containers(2);
+        let roster = Roster::new();
+        let handles = [ONE, TWO].map(|id| Arc::new(Handle::new(id, 1)));
+        let _places = handles.clone().map(|handle| roster.enter(handle));
+        let look = |paper: &Paper| {
+            roster.look(&paper.state);
+            handles.each_ref().map(|handle| woken(handle))
+        };
+        assert_eq!(look(&paper), [true, true], "the first look");
+        assert_eq!(look(&paper), [false, false]);
+        let (agent, epoch) = paper.agent(7, ONE, "");
+        assert_eq!(look(&paper), [true, false]);
+        paper.want(agent, Desired::Stopped);
+        assert_eq!(
+            look(&paper),
+            [true, false],
+            "the set of agents is the same, one agent is not"
+        );
+        paper.agent(8, TWO, "");
+        assert_eq!(look(&paper), [false, true]);
+        paper.report(ONE, agent, epoch, AgentState::Stopped);
+        assert_eq!(look(&paper), [true, false]);
+        paper.remove(ONE);
+        assert_eq!(look(&paper), [true, false]);
+    }
+
+    #[test]
+    fn a_container_that_went_before_the_first_look_wakes_its_session() {
+        let mut paper = Paper::with_containers(1);
+        let roster = Roster::new();
+        let handle = Arc::new(Handle::new(ONE, 1));
+        let _place = roster.enter(handle.clone());
+        assert!(handle.take_changed());
+        paper.remove(ONE);
+        roster.look(&paper.state);
+        assert!(woken(&handle));
+    }
+
+    #[test]
+    fn an_earlier_session_that_ends_late_leaves_the_later_ones_place() {
+        let roster = Roster::new();
+        let [first, second] = [1, 1].map(|boot| Arc::new(Handle::new(ONE, boot)));
+        let place = roster.enter(first.clone());
+        let later = roster.enter(second.clone());
+        assert!(first.is_replaced() && !second.is_replaced());
+        drop(place);
+        assert!(Arc::ptr_eq(&roster.with(|s| s[&ONE].clone()), &second));
+        drop(later);
+        assert!(roster.with(|s| s.is_empty()));
+    }
+}

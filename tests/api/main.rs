@@ -1,5 +1,9 @@
 //! The API of a real manager: log, state, TLS and all, in this process.
 
+// The bans of clippy.toml are for `state` and `plan`.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod command_line;
 mod configs;
 mod input;
 mod manager;

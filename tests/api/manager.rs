@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use quorate::{
     client::Client,
     config::{ManagerConfig, Sources},
-    node, security,
+    consensus, node, security,
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
@@ -51,7 +51,7 @@ impl Manager {
         let shutdown = CancellationToken::new();
         let ends = shutdown.clone();
         let running = tokio::spawn(async move {
-            let fatal = Arc::new(|why: quorate::consensus::Halt| panic!("the manager ended: {why}"));
+            let fatal: consensus::Fatal = Arc::new(|why| panic!("the manager ended: {why:?}"));
             let metrics = Arc::new(|| "figures\n".to_owned());
             node::run(config, metrics, fatal, ends).await.unwrap();
         });

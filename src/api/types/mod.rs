@@ -16,7 +16,7 @@ pub use self::{
     cluster::{Check, ClusterStatus, Health, ManagerView, TransferRequest},
     config::{ConfigPut, ConfigValue, ConfigView},
     nearest::{nearest, unknown_field},
-    registry::{AgentView, ContainerRequest, ContainerView, EngineRequest, EngineView},
+    registry::{AgentView, ContainerRequest, ContainerView, EngineRequest, EngineView, Explained},
     token::{JoinTokenRequest, JoinTokenView, NewToken, TokenRequest, TokenView},
 };
 use crate::model::{Name, Revision};

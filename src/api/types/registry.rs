@@ -148,6 +148,21 @@ impl AgentView {
     }
 }
 
+/// Why a container would or would not get an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Explained {
+    /// The container.
+    #[schema(value_type = String)]
+    pub container: ContainerId,
+    /// Its name.
+    #[schema(value_type = Option<String>)]
+    pub container_name: Option<Name>,
+    /// Whether it has the agent, or could take it now.
+    pub fits: bool,
+    /// Why, for a person to act on.
+    pub verdict: String,
+}
+
 /// Adds an engine to watch.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -6,6 +6,7 @@ use super::error::corrupt;
 use super::index::Chunk;
 use super::row::{self, RowError};
 use super::shared::{Shared, Stop};
+use super::tail::TailSlice;
 use openraft::RaftTypeConfig;
 use std::io;
 use std::ops::Range;
@@ -16,8 +17,38 @@ use std::sync::PoisonError;
 pub(super) enum Limit {
     /// Read the whole range.
     None,
-    /// Stop after the chunk that reaches so many bytes; at least one entry is read.
+    /// Stop after the chunk or batch that reaches so many bytes; at least one entry is read.
     Bytes(usize),
+}
+
+impl Limit {
+    fn reached(self, bytes: usize) -> bool {
+        matches!(self, Self::Bytes(limit) if bytes >= limit)
+    }
+}
+
+/// Where the entries of a range are.
+struct Plan<C: RaftTypeConfig> {
+    rows: Range<u64>,
+    chunks: Vec<(u64, Chunk)>,
+    slices: Vec<TailSlice<C>>,
+}
+
+impl<C: RaftTypeConfig> Plan<C>
+where
+    C::Entry: Clone,
+{
+    fn copy_tail(&self, mut entries: Vec<C::Entry>, limit: Limit) -> Vec<C::Entry> {
+        let mut bytes = 0;
+        for slice in &self.slices {
+            entries.extend_from_slice(slice.entries());
+            bytes += slice.bytes;
+            if limit.reached(bytes) {
+                break;
+            }
+        }
+        entries
+    }
 }
 
 impl<C: RaftTypeConfig> Shared<C>
@@ -26,33 +57,46 @@ where
 {
     /// The entries of `range` that the log contains, as of one moment, without a hole.
     pub fn read(&self, range: Range<u64>, limit: Limit) -> io::Result<Vec<C::Entry>> {
-        // Held until the rows are read: see `Shared::disk`.
+        let plan = self.plan(&range)?;
+        if plan.rows.is_empty() {
+            return Ok(plan.copy_tail(Vec::new(), limit));
+        }
+        // Held until the rows are read; the index is looked up again under it. See `Shared::disk`.
         let disk = self.disk.read().unwrap_or_else(PoisonError::into_inner);
-        let (start, border, chunks, slices) = {
-            let view = self.view();
-            view.check_not_failed()?;
-            let start = range.start.max(view.start());
-            let end = range.end.min(view.end());
-            if start >= end {
-                return Ok(Vec::new());
-            }
-            // Below the border entries are in rows, from it on in the tail.
-            let border = view.tail.first().unwrap_or(end).clamp(start, end);
-            let chunks: Vec<_> = view.index.covering(start, border).collect();
-            (start, border, chunks, view.tail.slices(border, end))
-        };
+        let plan = self.plan(&range)?;
         let mut entries = Vec::new();
-        if start < border {
+        if !plan.rows.is_empty() {
             let disk = disk.as_deref().ok_or_else(|| Stop::Closed.error())?;
-            self.read_rows(disk, start..border, &chunks, limit, &mut entries)?;
-            if entries.len() < (border - start) as usize {
-                return Ok(entries);
-            }
+            self.read_rows(disk, plan.rows.clone(), &plan.chunks, limit, &mut entries)?;
         }
-        for slice in slices {
-            entries.extend_from_slice(slice.entries());
+        drop(disk);
+        if (entries.len() as u64) < plan.rows.end - plan.rows.start {
+            return Ok(entries);
         }
-        Ok(entries)
+        Ok(plan.copy_tail(entries, limit))
+    }
+
+    /// What of `range` is there now, and where.
+    fn plan(&self, range: &Range<u64>) -> io::Result<Plan<C>> {
+        let view = self.view();
+        view.check_not_failed()?;
+        let start = range.start.max(view.start());
+        let end = range.end.min(view.end());
+        if start >= end {
+            return Ok(Plan {
+                rows: 0..0,
+                chunks: Vec::new(),
+                slices: Vec::new(),
+            });
+        }
+        // Below the border entries are in rows, from it on in the tail.
+        let border = view.tail.first().unwrap_or(end).clamp(start, end);
+        let chunks = view.index.covering(start, border).collect();
+        Ok(Plan {
+            rows: start..border,
+            chunks,
+            slices: view.tail.slices(border, end),
+        })
     }
 
     fn read_rows(
@@ -78,9 +122,7 @@ where
             }
             next = end;
             bytes += chunk.bytes;
-            if let Limit::Bytes(limit) = limit
-                && bytes >= limit
-            {
+            if limit.reached(bytes) {
                 return Ok(());
             }
         }

@@ -118,6 +118,7 @@ impl<C: RaftTypeConfig> Tail<C> {
                 entries: Arc::clone(&batch.entries),
                 from: (start.max(batch.first) - batch.first) as usize,
                 to: (end.min(batch.end) - batch.first) as usize,
+                bytes: batch.bytes.unwrap_or(0),
             })
             .collect()
     }
@@ -134,6 +135,8 @@ pub(super) struct TailSlice<C: RaftTypeConfig> {
     entries: Arc<Vec<C::Entry>>,
     from: usize,
     to: usize,
+    /// Encoded size of the whole batch; 0 as long as the writer has not come to it.
+    pub bytes: usize,
 }
 
 impl<C: RaftTypeConfig> TailSlice<C> {

@@ -1,8 +1,11 @@
 //! Tests of the log store as a whole. What they share stands here.
 
+mod damage;
 mod failures;
+mod full;
 mod memory;
 mod reads;
+mod scale;
 mod steps;
 mod suite;
 

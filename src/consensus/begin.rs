@@ -1,0 +1,217 @@
+//! How a manager comes into a cluster, and notices that it is out of it.
+
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+
+use openraft::async_runtime::watch::WatchReceiver;
+use tracing::{info, warn};
+
+use super::{
+    core::Core,
+    error::MembershipError,
+    handle::Consensus,
+    peers::{self, Lane, Link, Probe, Request, Response},
+    status::{Fatal, Halt},
+};
+use crate::{
+    command::{ClusterCommand, Command},
+    model::{ManagerId, Member, PeerInfo},
+};
+
+/// How often a manager without a cluster asks the others.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+
+/// How often a manager without a leader asks whether it still is a member.
+const DOUBT_EVERY: Duration = Duration::from_secs(2);
+
+/// What a manager without any log does first.
+#[derive(Debug, Clone)]
+pub enum First {
+    /// Forms a cluster with these managers, itself among them, once all of them answer and none has
+    /// a cluster already. A single one forms it at once.
+    Form(BTreeMap<ManagerId, PeerInfo>),
+    /// Asks one of these managers to be added; its id was allocated before.
+    Join(Vec<(ManagerId, PeerInfo)>),
+}
+
+/// What a manager with an empty log does, until it has a membership.
+pub(super) async fn begin(core: Arc<Core>, first: First, info: PeerInfo, fatal: Fatal) {
+    match core.raft.is_initialized().await {
+        Ok(false) => {}
+        Ok(true) | Err(_) => return,
+    }
+    match first {
+        First::Form(peers) => form(core, peers, fatal).await,
+        First::Join(peers) => join(core, peers, info, fatal).await,
+    }
+}
+
+/// Forms a cluster. Nobody begins before everybody was asked: a manager that lost its data must not
+/// begin again beside a cluster that knows it.
+async fn form(core: Arc<Core>, peers: BTreeMap<ManagerId, PeerInfo>, fatal: Fatal) {
+    let me = core.me;
+    let mut members = BTreeMap::new();
+    loop {
+        if matches!(core.raft.is_initialized().await, Ok(true)) {
+            return;
+        }
+        for (id, info) in &peers {
+            let incarnation = if *id == me.id {
+                me.incarnation
+            } else {
+                match probe(&core, *id, info).await {
+                    Ok((
+                        _,
+                        Probe {
+                            initialized: true,
+                            knows: Some(known),
+                        },
+                    )) if known != me.incarnation => {
+                        return fatal(Halt::Consensus(format!(
+                            "manager {} is known to the cluster with another data directory: its data were lost, so it can't come back as itself; remove it and join it as a new manager",
+                            me.id
+                        )));
+                    }
+                    Ok((
+                        _,
+                        Probe {
+                            initialized: true,
+                            knows: None,
+                        },
+                    )) => {
+                        return fatal(Halt::Consensus(format!(
+                            "manager {id} has a cluster without manager {}: join it with a join token instead",
+                            me.id
+                        )));
+                    }
+                    Ok((
+                        incarnation,
+                        Probe {
+                            initialized: false, ..
+                        },
+                    )) => incarnation,
+                    // Known as itself: the others will be in touch.
+                    Ok(_) | Err(_) => continue,
+                }
+            };
+            members.insert(
+                *id,
+                Member {
+                    info: info.clone(),
+                    incarnation,
+                },
+            );
+        }
+        let lowest = peers.keys().next() == Some(&me.id);
+        if lowest && members.len() == peers.len() {
+            info!(managers = members.len(), "forming a cluster");
+            if let Err(error) = core.raft.initialize(members.clone()).await {
+                warn!(%error, "the cluster was not formed");
+            }
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// Asks a manager what it knows; returns its incarnation too.
+async fn probe(core: &Core, id: ManagerId, info: &PeerInfo) -> io::Result<(u64, Probe)> {
+    let (_, incarnation) = peers::open(&*core.dial, core.me, Lane::Join, id, info, None).await?;
+    let member = Member {
+        info: info.clone(),
+        incarnation,
+    };
+    let link = Link::new(core.dial.clone(), core.me, Lane::Join, id, member);
+    match link.call(Request::Probe, Duration::from_secs(1)).await {
+        Ok(Response::Probe(probe)) => Ok((incarnation, probe)),
+        Ok(_) => Err(io::ErrorKind::InvalidData.into()),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+/// Asks the known managers in turn to be added, until this manager has a membership.
+async fn join(core: Arc<Core>, peers: Vec<(ManagerId, PeerInfo)>, info: PeerInfo, fatal: Fatal) {
+    let me = core.me;
+    let member = Member {
+        info,
+        incarnation: me.incarnation,
+    };
+    for (id, info) in peers.iter().cycle() {
+        if matches!(core.raft.is_initialized().await, Ok(true)) {
+            return;
+        }
+        if let Ok((incarnation, _)) = probe(&core, *id, info).await {
+            let theirs = Member {
+                info: info.clone(),
+                incarnation,
+            };
+            let link = Link::new(core.dial.clone(), me, Lane::Join, *id, theirs);
+            let request = Request::AddManager {
+                id: me.id,
+                member: member.clone(),
+            };
+            match link.call(request, Duration::from_secs(10)).await {
+                Ok(Response::Membership(Ok(()))) => info!(manager = me.id, "joined as a learner"),
+                Ok(Response::Membership(Err(MembershipError::Invalid(why)))) => {
+                    return fatal(Halt::Consensus(why));
+                }
+                other => warn!(answer = ?other, "not added yet; asking again"),
+            }
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// Proposes the first command of the cluster while this manager leads one that lacks it.
+pub(super) async fn found(consensus: Consensus, bootstrap: Option<ClusterCommand>) {
+    let Some(bootstrap) = bootstrap else { return };
+    let mut leadership = consensus.watch_leadership();
+    while leadership.wait_for(Option::is_some).await.is_ok() {
+        if consensus.state().cluster_id().is_some() {
+            return;
+        }
+        // A second one, of an earlier leader, is rejected by apply and does no harm.
+        if let Err(error) = consensus.propose(None, Command::Cluster(bootstrap.clone())).await {
+            warn!(%error, "the cluster was not founded yet; trying again");
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+}
+
+/// Ends a manager that was removed while it could not be told: nobody replicates to it any more, so it
+/// would stand for election for ever. It is sure when most of the others say so.
+pub(super) async fn watch_removal(core: Arc<Core>, fatal: Fatal) {
+    loop {
+        tokio::time::sleep(DOUBT_EVERY).await;
+        let others: Vec<_> = {
+            let metrics = core.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            if metrics.current_leader.is_some() {
+                continue;
+            }
+            let nodes = metrics.membership_config.membership().nodes();
+            nodes
+                .filter(|(id, _)| **id != core.me.id)
+                .map(|(id, member)| (*id, member.info.clone()))
+                .collect()
+        };
+        let mut strangers = 0;
+        for (id, info) in &others {
+            let answer = probe(&core, *id, info).await;
+            strangers += usize::from(matches!(
+                answer,
+                Ok((
+                    _,
+                    Probe {
+                        initialized: true,
+                        knows: None
+                    }
+                ))
+            ));
+        }
+        if strangers > others.len() / 2 {
+            return fatal(Halt::Consensus(format!(
+                "manager {} was removed from its cluster; to join again, start it with an empty data directory and a join token",
+                core.me.id
+            )));
+        }
+    }
+}
