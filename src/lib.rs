@@ -51,8 +51,6 @@
 //! | `dev` | a cluster on one machine, and its demonstration | `model` `config` `security` `client` `process` |
 
 #![forbid(unsafe_code)]
-// The bans of clippy.toml are for `state` and `plan`, which deny them themselves.
-#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
 pub mod api;
 pub mod cli;
