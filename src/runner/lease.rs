@@ -24,12 +24,22 @@ struct Terms {
 }
 
 impl Terms {
-    fn live(self) -> bool {
-        self.fresh && !self.ended() && self.until.is_some()
+    fn live(self, now: Instant) -> bool {
+        self.fresh && self.until.is_some_and(|until| now < until)
     }
 
-    fn ended(self) -> bool {
-        self.until.is_some_and(|until| until <= Instant::now())
+    fn open(&mut self, now: Instant) {
+        if !self.live(now) {
+            *self = Self::default();
+        }
+    }
+
+    fn renew(&mut self, until: Instant, now: Instant) -> Result<(), Lapsed> {
+        if self.until.is_some_and(|until| until <= now) {
+            return Err(Lapsed);
+        }
+        self.until = self.until.max(Some(until));
+        Ok(())
     }
 }
 
@@ -52,19 +62,12 @@ impl Lease {
 
     /// A new session is open. A lease that goes on is kept; any other begins anew, with a new list.
     pub(super) fn open(&self) {
-        self.terms.send_if_modified(|terms| {
-            let over = !terms.live();
-            if over {
-                *terms = Terms::default();
-            }
-            over
-        });
+        self.terms.send_modify(|terms| terms.open(Instant::now()));
     }
 
     /// A list of agents that was read after the session opened is in effect.
     pub(super) fn list_taken(&self) {
-        self.terms
-            .send_if_modified(|terms| !std::mem::replace(&mut terms.fresh, true));
+        self.terms.send_modify(|terms| terms.fresh = true);
     }
 
     /// A heartbeat sent at `sent` was acknowledged.
@@ -73,26 +76,21 @@ impl Lease {
     /// [`Lapsed`] when the lease had ended before; nothing is changed.
     pub(super) fn renew(&self, sent: Instant, fence_after: Duration) -> Result<(), Lapsed> {
         let mut result = Ok(());
-        self.terms.send_if_modified(|terms| {
-            if terms.ended() {
-                result = Err(Lapsed);
-                return false;
-            }
-            let until = terms.until.max(Some(sent + fence_after));
-            std::mem::replace(&mut terms.until, until) != until
-        });
+        self.terms
+            .send_modify(|terms| result = terms.renew(sent + fence_after, Instant::now()));
         result
     }
 
     /// Whether exclusive agents may act now.
     pub(super) fn live(&self) -> bool {
-        self.terms.borrow().live()
+        self.terms.borrow().live(Instant::now())
     }
 
     /// Waits until exclusive agents may act.
     pub(super) async fn begun(&self) {
+        let mut terms = self.terms.subscribe();
         // The sender lives in `self`, so the wait can't fail.
-        let _ = self.terms.subscribe().wait_for(|terms| terms.live()).await;
+        let _ = terms.wait_for(|terms| terms.live(Instant::now())).await;
     }
 
     /// Waits until exclusive agents must not act any more.
@@ -100,7 +98,7 @@ impl Lease {
         let mut terms = self.terms.subscribe();
         loop {
             let now = *terms.borrow_and_update();
-            let Some(until) = now.until.filter(|_| now.live()) else {
+            let Some(until) = now.until.filter(|_| now.live(Instant::now())) else {
                 return;
             };
             tokio::select! {
@@ -113,78 +111,87 @@ impl Lease {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::advance;
-
     use super::*;
 
     const FENCE: Duration = Duration::from_secs(8);
 
-    #[tokio::test(start_paused = true)]
-    async fn it_begins_with_a_list_and_an_acknowledgement() {
-        let lease = Lease::new();
-        lease.open();
-        lease.list_taken();
-        assert!(!lease.live(), "nobody has counted this runner yet");
-        lease.renew(Instant::now(), FENCE).unwrap();
-        assert!(lease.live());
-
-        let lease = Lease::new();
-        lease.open();
-        lease.renew(Instant::now(), FENCE).unwrap();
-        assert!(!lease.live(), "what shall run is not known yet");
-        lease.list_taken();
-        lease.begun().await;
+    fn second(n: u64) -> Duration {
+        Duration::from_secs(n)
     }
 
-    #[tokio::test(start_paused = true)]
+    #[test]
+    fn it_begins_with_a_list_and_an_acknowledgement() {
+        let now = Instant::now();
+        let mut terms = Terms::default();
+        terms.open(now);
+        terms.fresh = true;
+        assert!(!terms.live(now), "nobody has counted this runner yet");
+        terms.renew(now + FENCE, now).unwrap();
+        assert!(terms.live(now));
+
+        let mut terms = Terms::default();
+        terms.open(now);
+        terms.renew(now + FENCE, now).unwrap();
+        assert!(!terms.live(now), "what shall run is not known yet");
+        terms.fresh = true;
+        assert!(terms.live(now));
+    }
+
+    #[tokio::test]
     async fn it_ends_by_the_sending_not_by_the_acknowledgement() {
         let lease = Lease::new();
         lease.list_taken();
-        let sent = Instant::now();
-        advance(Duration::from_secs(5)).await;
+        let sent = Instant::now() - second(5);
         lease.renew(sent, FENCE).unwrap();
         // An older heartbeat's acknowledgement that comes later takes nothing away.
-        lease.renew(sent - Duration::from_secs(3), FENCE).unwrap();
+        lease.renew(sent - second(1), FENCE).unwrap();
+        assert!(lease.live());
+        assert_eq!(lease.terms.borrow().until, Some(sent + FENCE));
+        // One that was sent so long ago that its lease is over begins none.
+        let lease = Lease::new();
+        lease.list_taken();
+        lease.renew(sent, second(5)).unwrap();
         lease.ended().await;
-        assert_eq!(sent.elapsed(), FENCE);
+        assert!(!lease.live());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_late_acknowledgement_revives_nothing() {
-        let lease = Lease::new();
-        lease.open();
-        lease.list_taken();
-        lease.renew(Instant::now(), FENCE).unwrap();
-        let late = Instant::now() + Duration::from_secs(7);
-        advance(FENCE).await;
-        assert_eq!(lease.renew(late, FENCE), Err(Lapsed));
-        assert!(!lease.live());
+    #[test]
+    fn a_late_acknowledgement_revives_nothing() {
+        let now = Instant::now();
+        let mut terms = Terms {
+            until: Some(now + FENCE),
+            fresh: true,
+        };
+        let (late, until) = (now + FENCE, now + second(15));
+        assert_eq!(terms.renew(until, late), Err(Lapsed));
+        assert!(!terms.live(late));
         // A new session, without a list that was read in it, does not revive it either.
-        lease.open();
-        lease.renew(Instant::now(), FENCE).unwrap();
-        assert!(!lease.live());
-        lease.list_taken();
-        assert!(lease.live());
+        terms.open(late);
+        terms.renew(until, late).unwrap();
+        assert!(!terms.live(late));
+        terms.fresh = true;
+        assert!(terms.live(late));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_list_of_an_earlier_session_begins_none() {
-        let lease = Lease::new();
-        lease.open();
-        lease.list_taken();
-        lease.open();
-        lease.renew(Instant::now(), FENCE).unwrap();
-        assert!(!lease.live());
+    #[test]
+    fn a_list_of_an_earlier_session_begins_none() {
+        let now = Instant::now();
+        let mut terms = Terms::default();
+        terms.open(now);
+        terms.fresh = true;
+        terms.open(now);
+        terms.renew(now + FENCE, now).unwrap();
+        assert!(!terms.live(now));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_change_of_session_in_time_keeps_it() {
-        let lease = Lease::new();
-        lease.open();
-        lease.list_taken();
-        lease.renew(Instant::now(), FENCE).unwrap();
-        advance(Duration::from_secs(7)).await;
-        lease.open();
-        assert!(lease.live());
+    #[test]
+    fn a_change_of_session_in_time_keeps_it() {
+        let now = Instant::now();
+        let mut terms = Terms {
+            until: Some(now + FENCE),
+            fresh: true,
+        };
+        terms.open(now + second(7));
+        assert!(terms.live(now + second(7)));
     }
 }

@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 /// Generous: what is waited for takes milliseconds, on a machine that may be busy.
 const WAIT: Duration = Duration::from_secs(30);
 
-pub const CONTAINER: ContainerId = ContainerId(77);
-
-/// A cluster's CA and join token.
+/// A cluster's CA and join token, and the one container there is.
 pub struct Cluster {
+    /// Another one in each test: a runner that comes back ends what it left behind by this id.
+    pub container: ContainerId,
     pub ca: Ca,
     pub token: JoinToken,
 }
@@ -37,7 +37,8 @@ impl Cluster {
         security::install_crypto();
         let ca = Ca::generate("test").unwrap();
         let token = JoinToken::generate(ca.fingerprint()).unwrap();
-        Self { ca, token }
+        let container = ContainerId(rand::random());
+        Self { container, ca, token }
     }
 
     pub async fn manager(&self) -> Manager {
@@ -45,6 +46,7 @@ impl Cluster {
         let leaf = self.ca.issue_manager(1, &[]).unwrap();
         let tls = security::session_server(&leaf, self.ca.trust()).unwrap();
         Manager {
+            container: self.container,
             address: Address::new("127.0.0.1", listener.local_addr().unwrap().port()),
             listener,
             acceptor: TlsAcceptor::from(tls),
@@ -72,8 +74,8 @@ impl Cluster {
         };
         assert_eq!(token, self.token.to_string());
         assert_eq!(peer.identity, None);
-        let chain = self.ca.sign_runner(&csr, &CONTAINER.to_string()).unwrap();
-        let container = CONTAINER;
+        let chain = self.ca.sign_runner(&csr, &self.container.to_string()).unwrap();
+        let container = self.container;
         peer.send(FromManager::Certificate { container, chain }).await;
         hello
     }
@@ -103,6 +105,7 @@ impl Running {
 
 /// A manager that only listens by itself.
 pub struct Manager {
+    container: ContainerId,
     pub address: Address,
     listener: TcpListener,
     acceptor: TlsAcceptor,
@@ -123,13 +126,13 @@ impl Manager {
         let mut peer = self.accept().await;
         assert_eq!(
             peer.identity.as_ref().map(|i| i.name.clone()),
-            Some(CONTAINER.to_string())
+            Some(self.container.to_string())
         );
         let FromRunner::Hello { hello, .. } = peer.read().await else {
             panic!("not a hello");
         };
         peer.send(FromManager::Welcome {
-            container: CONTAINER,
+            container: self.container,
             managers: vec![self.address.to_string()],
             fence_after_ms: fence_after.as_millis() as u64,
         })
@@ -211,14 +214,18 @@ impl Peer {
 
     /// Acknowledges heartbeats until one shows that a list is in effect.
     pub async fn applied(&mut self, wanted: Revision) {
-        loop {
-            if let FromRunner::Heartbeat { seq, applied } = self.read().await {
-                self.send(FromManager::HeartbeatAck { seq }).await;
-                if applied == wanted {
-                    return;
+        let shown = async {
+            loop {
+                if let FromRunner::Heartbeat { seq, applied } = self.read().await {
+                    self.send(FromManager::HeartbeatAck { seq }).await;
+                    if applied == wanted {
+                        return;
+                    }
                 }
             }
-        }
+        };
+        let shown = timeout(WAIT, shown).await;
+        shown.unwrap_or_else(|_| panic!("the list of {wanted} is never in effect"));
     }
 }
 

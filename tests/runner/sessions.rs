@@ -10,7 +10,7 @@ use quorate::{
     runner::RunnerError,
 };
 
-use crate::scripted::{CONTAINER, Cluster, Running, at_least_once, eventually, lives, pid_in, shell};
+use crate::scripted::{Cluster, Running, at_least_once, eventually, lives, pid_in, shell};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(600);
@@ -44,7 +44,7 @@ async fn an_agent_is_started_restarted_stopped_and_reported() {
     let first = pid_in(&home.join("pid")).await;
     assert_eq!(running.reason, format!("runs as process {first}"));
     let log = home.join("output.log");
-    let said = format!("agent-1 40 {CONTAINER}\n");
+    let said = format!("agent-1 40 {}\n", cluster.container);
     eventually("both kinds of output", || {
         std::fs::read_to_string(&log)
             .ok()
@@ -248,4 +248,38 @@ async fn a_certificate_is_kept_and_a_refusal_for_good_ends_the_runner() {
     config.data_dir = dir.path().join("another");
     let error = Running::start(config).end().await.unwrap_err();
     assert!(matches!(error, RunnerError::NoToken { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_runner_that_comes_back_ends_what_an_earlier_start_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::new();
+    let manager = cluster.manager().await;
+    let runner = Running::start(cluster.config(dir.path(), &[&manager]));
+    cluster.enroll(&manager).await;
+    drop(manager.session(NEVER).await);
+    runner.shutdown.cancel();
+    runner.end().await.unwrap();
+
+    // What an agent started in a group of its own is not tied to the runner's life.
+    let left = |container: String| {
+        let mut command = std::process::Command::new("sleep");
+        command
+            .arg("1000")
+            .env("QUORATE_CONTAINER", container)
+            .spawn()
+            .unwrap()
+    };
+    let mut ours = left(cluster.container.to_string());
+    let mut anothers = left(Cluster::new().container.to_string());
+    let runner = Running::start(cluster.config(dir.path(), &[&manager]));
+    let (_peer, _) = manager.session(NEVER).await;
+    let end = eventually("its end", || ours.try_wait().unwrap()).await;
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&end), Some(9));
+    assert!(anothers.try_wait().unwrap().is_none());
+    anothers.kill().unwrap();
+    anothers.wait().unwrap();
+    runner.shutdown.cancel();
+    drop(_peer);
+    runner.end().await.unwrap();
 }
