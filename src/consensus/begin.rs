@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
-use openraft::async_runtime::watch::WatchReceiver;
-use tracing::{info, warn};
+use openraft::{ServerState, async_runtime::watch::WatchReceiver};
+use tracing::{debug, info, warn};
 
 use super::{
     core::Core,
@@ -33,83 +33,75 @@ pub enum First {
     Join(Vec<(ManagerId, PeerInfo)>),
 }
 
-/// What a manager with an empty log does, until it has a membership.
-pub(super) async fn begin(core: Arc<Core>, first: First, info: PeerInfo, fatal: Fatal) {
-    match core.raft.is_initialized().await {
-        Ok(false) => {}
-        Ok(true) | Err(_) => return,
-    }
-    match first {
-        First::Form(peers) => form(core, peers, fatal).await,
-        First::Join(peers) => join(core, peers, info, fatal).await,
+/// Brings this manager into a cluster, and from then on watches whether it still belongs there.
+pub(super) async fn run(core: Arc<Core>, first: First, info: PeerInfo, fatal: Fatal) {
+    let come_in = match first {
+        First::Form(peers) => form(&core, peers).await,
+        First::Join(peers) => join(&core, peers, info).await,
+    };
+    match come_in {
+        Ok(()) => watch_removal(core, fatal).await,
+        Err(why) => fatal(Halt::Consensus(why)),
     }
 }
 
 /// Forms a cluster. Nobody begins before everybody was asked: a manager that lost its data must not
 /// begin again beside a cluster that knows it.
-async fn form(core: Arc<Core>, peers: BTreeMap<ManagerId, PeerInfo>, fatal: Fatal) {
-    let me = core.me;
-    let mut members = BTreeMap::new();
-    loop {
-        if matches!(core.raft.is_initialized().await, Ok(true)) {
-            return;
-        }
-        for (id, info) in &peers {
-            let incarnation = if *id == me.id {
-                me.incarnation
-            } else {
-                match probe(&core, *id, info).await {
-                    Ok((
-                        _,
-                        Probe {
-                            initialized: true,
-                            knows: Some(known),
-                        },
-                    )) if known != me.incarnation => {
-                        return fatal(Halt::Consensus(format!(
-                            "manager {} is known to the cluster with another data directory: its data were lost, so it can't come back as itself; remove it and join it as a new manager",
-                            me.id
-                        )));
-                    }
-                    Ok((
-                        _,
-                        Probe {
-                            initialized: true,
-                            knows: None,
-                        },
-                    )) => {
-                        return fatal(Halt::Consensus(format!(
-                            "manager {id} has a cluster without manager {}: join it with a join token instead",
-                            me.id
-                        )));
-                    }
-                    Ok((
-                        incarnation,
-                        Probe {
-                            initialized: false, ..
-                        },
-                    )) => incarnation,
-                    // Known as itself: the others will be in touch.
-                    Ok(_) | Err(_) => continue,
-                }
-            };
-            members.insert(
-                *id,
-                Member {
-                    info: info.clone(),
-                    incarnation,
-                },
-            );
-        }
-        let lowest = peers.keys().next() == Some(&me.id);
+async fn form(core: &Core, peers: BTreeMap<ManagerId, PeerInfo>) -> Result<(), String> {
+    let lowest = peers.keys().next() == Some(&core.me.id);
+    while !matches!(core.raft.is_initialized().await, Ok(true)) {
+        // Asked anew each time: who was wiped meanwhile has another incarnation.
+        let members = blank_members(core, &peers).await?;
         if lowest && members.len() == peers.len() {
             info!(managers = members.len(), "forming a cluster");
-            if let Err(error) = core.raft.initialize(members.clone()).await {
+            if let Err(error) = core.raft.initialize(members).await {
                 warn!(%error, "the cluster was not formed");
             }
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
+    Ok(())
+}
+
+/// Those of the managers that answer and have no cluster yet, this one among them.
+///
+/// # Errors
+/// When one of them has a cluster that this manager can't be part of.
+async fn blank_members(
+    core: &Core,
+    peers: &BTreeMap<ManagerId, PeerInfo>,
+) -> Result<BTreeMap<ManagerId, Member>, String> {
+    let me = core.me;
+    let mut members = BTreeMap::new();
+    for (id, info) in peers {
+        let incarnation = if *id == me.id {
+            me.incarnation
+        } else {
+            let Ok((incarnation, probe)) = probe(core, *id, info).await else {
+                continue;
+            };
+            match (probe.initialized, probe.knows) {
+                (false, _) => incarnation,
+                // Known as itself: the others will be in touch.
+                (true, Some(known)) if known == me.incarnation => continue,
+                (true, Some(_)) => {
+                    return Err(format!(
+                        "manager {} is known to the cluster with another data directory: its data were lost, so it can't come back as itself; remove it and join it as a new manager",
+                        me.id
+                    ));
+                }
+                (true, None) => {
+                    return Err(format!(
+                        "manager {id} has a cluster without manager {}: join it with a join token instead",
+                        me.id
+                    ));
+                }
+            }
+        };
+        let info = info.clone();
+        members.insert(*id, Member { info, incarnation });
+    }
+    Ok(members)
 }
 
 /// Asks a manager what it knows; returns its incarnation too.
@@ -127,18 +119,19 @@ async fn probe(core: &Core, id: ManagerId, info: &PeerInfo) -> io::Result<(u64, 
     }
 }
 
-/// Asks the known managers in turn to be added, until this manager has a membership.
-async fn join(core: Arc<Core>, peers: Vec<(ManagerId, PeerInfo)>, info: PeerInfo, fatal: Fatal) {
+/// Asks the known managers in turn to be added, until a committed membership has this manager: one that
+/// was only appended may have fallen with its leader.
+async fn join(core: &Core, peers: Vec<(ManagerId, PeerInfo)>, info: PeerInfo) -> Result<(), String> {
     let me = core.me;
     let member = Member {
         info,
         incarnation: me.incarnation,
     };
     for (id, info) in peers.iter().cycle() {
-        if matches!(core.raft.is_initialized().await, Ok(true)) {
-            return;
+        if is_committed_member(core) {
+            break;
         }
-        if let Ok((incarnation, _)) = probe(&core, *id, info).await {
+        if let Ok((incarnation, _)) = probe(core, *id, info).await {
             let theirs = Member {
                 info: info.clone(),
                 incarnation,
@@ -149,15 +142,24 @@ async fn join(core: Arc<Core>, peers: Vec<(ManagerId, PeerInfo)>, info: PeerInfo
                 member: member.clone(),
             };
             match link.call(request, Duration::from_secs(10)).await {
-                Ok(Response::Membership(Ok(()))) => info!(manager = me.id, "joined as a learner"),
-                Ok(Response::Membership(Err(MembershipError::Invalid(why)))) => {
-                    return fatal(Halt::Consensus(why));
-                }
-                other => warn!(answer = ?other, "not added yet; asking again"),
+                Ok(Response::Membership(Ok(()))) => info!(manager = me.id, "this manager is a member"),
+                Ok(Response::Membership(Err(MembershipError::Invalid(why)))) => return Err(why),
+                other => debug!(answer = ?other, "not added yet; asking again"),
             }
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
+    Ok(())
+}
+
+fn is_committed_member(core: &Core) -> bool {
+    let metrics = core.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    metrics
+        .committed_membership_config
+        .membership()
+        .get_node(&core.me.id)
+        .is_some()
 }
 
 /// Proposes the first command of the cluster while this manager leads one that lacks it.
@@ -178,34 +180,25 @@ pub(super) async fn found(consensus: Consensus, bootstrap: Option<ClusterCommand
 
 /// Ends a manager that was removed while it could not be told: nobody replicates to it any more, so it
 /// would stand for election for ever. It is sure when most of the others say so.
-pub(super) async fn watch_removal(core: Arc<Core>, fatal: Fatal) {
+async fn watch_removal(core: Arc<Core>, fatal: Fatal) {
     loop {
         tokio::time::sleep(DOUBT_EVERY).await;
         let others: Vec<_> = {
             let metrics = core.raft.metrics();
             let metrics = metrics.borrow_watched();
-            if metrics.current_leader.is_some() {
+            // Silence counts: raft remembers the last leader for ever.
+            if metrics.state == ServerState::Leader || core.silence() < DOUBT_EVERY {
                 continue;
             }
             let nodes = metrics.membership_config.membership().nodes();
-            nodes
-                .filter(|(id, _)| **id != core.me.id)
-                .map(|(id, member)| (*id, member.info.clone()))
-                .collect()
+            let others = nodes.filter(|(id, _)| **id != core.me.id);
+            others.map(|(id, member)| (*id, member.info.clone())).collect()
         };
         let mut strangers = 0;
         for (id, info) in &others {
             let answer = probe(&core, *id, info).await;
-            strangers += usize::from(matches!(
-                answer,
-                Ok((
-                    _,
-                    Probe {
-                        initialized: true,
-                        knows: None
-                    }
-                ))
-            ));
+            strangers +=
+                usize::from(answer.is_ok_and(|(_, probe)| probe.initialized && probe.knows.is_none()));
         }
         if strangers > others.len() / 2 {
             return fatal(Halt::Consensus(format!(

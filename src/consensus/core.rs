@@ -3,12 +3,18 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use openraft::{ReadPolicy, alias::SnapshotOf, async_runtime::watch::WatchReceiver};
-use tokio::sync::oneshot;
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::{Instant, timeout},
+};
 
 use super::{
     error::{MembershipError, ReadError},
@@ -18,7 +24,10 @@ use super::{
     snapshot_store::{Incoming, SnapshotFile, SnapshotStore},
     types::{Raft, SnapshotMeta, TypeConfig, Vote},
 };
-use crate::model::{ManagerId, Member, Revision};
+use crate::model::{ManagerId, Member, Millis, Revision};
+
+/// How long one round of a quorum may take before it is given up.
+pub(super) const ROUND: Duration = Duration::from_millis(500);
 
 /// Told of each digest that reaches the leader, before a quorum confirms it.
 pub type OnDigest = Arc<dyn Fn(&Digest) + Send + Sync>;
@@ -31,8 +40,50 @@ pub(super) struct Core {
     pub snapshots: Arc<SnapshotStore>,
     pub dial: Arc<dyn Dial>,
     pub on_digest: OnDigest,
-    /// The way to the leader, kept while it leads.
-    pub leader_link: Mutex<Option<(ManagerId, Arc<Link>)>>,
+    /// The ways to the leader, kept while it leads.
+    pub leader_links: Mutex<Option<LeaderLinks>>,
+    /// One change of the managers at a time.
+    pub changing: Semaphore,
+    pub clock: Clock,
+    pub began: Instant,
+    /// When a leader was last heard, in milliseconds after `began`.
+    pub silent_since: AtomicU64,
+}
+
+/// Proposals have a connection of their own: an answer that is late on the other one, where it may be
+/// given up soon, must not cost them theirs.
+#[derive(Debug, Clone)]
+pub(super) struct LeaderLinks {
+    pub leader: ManagerId,
+    pub proposals: Arc<Link>,
+    pub questions: Arc<Link>,
+}
+
+/// The clock that proposals are stamped with: the wall clock of the start, carried on by the monotonic
+/// one. A wall clock that jumps later moves nothing.
+#[derive(Debug)]
+pub(super) struct Clock {
+    wall: Millis,
+    began: Instant,
+}
+
+impl Clock {
+    pub fn start() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        Self {
+            wall,
+            began: Instant::now(),
+        }
+    }
+
+    pub fn now(&self) -> Millis {
+        self.wall.after(self.began.elapsed())
+    }
+}
+
+fn millis_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Core {
@@ -56,7 +107,7 @@ pub(super) enum Standing {
 /// Where a request for the leader goes.
 pub(super) enum Route {
     Here,
-    There(Arc<Link>),
+    There(LeaderLinks),
     Nowhere,
 }
 
@@ -95,20 +146,36 @@ impl Core {
         let Some(member) = member else {
             return Route::Nowhere;
         };
-        let mut kept = self.leader_link.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((id, link)) = kept.as_ref().filter(|(id, _)| *id == leader) {
-            let _ = id;
-            return Route::There(link.clone());
+        let mut kept = self.leader_links.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(links) = kept.as_ref().filter(|links| links.leader == leader) {
+            return Route::There(links.clone());
         }
-        let link = Arc::new(Link::new(
-            self.dial.clone(),
-            self.me,
-            Lane::Forward,
+        let link = || {
+            Arc::new(Link::new(
+                self.dial.clone(),
+                self.me,
+                Lane::Forward,
+                leader,
+                member.clone(),
+            ))
+        };
+        let links = LeaderLinks {
             leader,
-            member,
-        ));
-        *kept = Some((leader, link.clone()));
-        Route::There(link)
+            proposals: link(),
+            questions: link(),
+        };
+        *kept = Some(links.clone());
+        Route::There(links)
+    }
+
+    /// Returns once `leader` leads no more, as far as is known here.
+    pub async fn leads_no_more(&self, leader: ManagerId) {
+        let mut metrics = self.raft.server_metrics();
+        while metrics.borrow_watched().current_leader == Some(leader) {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Waits until another manager leads, or `at_most`.
@@ -144,10 +211,27 @@ impl Core {
         wait.await.unwrap_or(Err(ReadError::Stopping))
     }
 
-    /// Counts a digest on the leader; the acknowledgement comes after a quorum confirmed it.
+    /// Counts a digest, and is confirmed by a quorum afterwards; fails unless this manager led all the
+    /// while. The shared round would not do: it goes on at another leader, which counted nothing.
     pub async fn count(&self, digest: &Digest) -> Result<DigestAck, ReadError> {
         (self.on_digest)(digest);
-        self.join_read_round().await.map(|_| DigestAck)
+        match timeout(ROUND, self.read_index()).await {
+            Ok(Ok(_)) => Ok(DigestAck),
+            Ok(Err(why)) => Err(ReadError::NoQuorum(why)),
+            Err(_) => Err(ReadError::NoQuorum(format!("none within {ROUND:?}"))),
+        }
+    }
+
+    /// Notes that the leader was heard.
+    pub fn heard(&self) {
+        self.silent_since
+            .store(millis_since(self.began), Ordering::Relaxed);
+    }
+
+    /// For how long no leader was heard. Raft remembers the last leader for ever.
+    pub fn silence(&self) -> Duration {
+        let now = millis_since(self.began);
+        Duration::from_millis(now.saturating_sub(self.silent_since.load(Ordering::Relaxed)))
     }
 
     /// Answers a request of another manager.
@@ -167,7 +251,10 @@ impl Core {
         let failed = |error: String| Response::Failed(error);
         match request {
             Request::Heartbeat(rpc) => match self.raft.append_entries(rpc).await {
-                Ok(answer) => Response::Heartbeat(answer),
+                Ok(answer) => {
+                    self.heard();
+                    Response::Heartbeat(answer)
+                }
                 Err(error) => failed(error.to_string()),
             },
             Request::Vote(rpc) => match self.raft.vote(rpc).await {
@@ -194,9 +281,10 @@ impl Core {
                 Response::Proposed(proposer::take_forwarded(self, proposals).await)
             }
             Request::Status if leads => Response::Status(self.shared.status.borrow().clone()),
-            Request::ReadIndex if leads => match self.join_read_round().await {
-                Ok(revision) => Response::ReadIndex(revision),
-                Err(error) => Response::Failed(error.to_string()),
+            Request::ReadIndex if leads => match timeout(ROUND, self.join_read_round()).await {
+                Ok(Ok(revision)) => Response::ReadIndex(revision),
+                Ok(Err(error)) => Response::Failed(error.to_string()),
+                Err(_) => Response::Failed("no quorum confirmed this manager".into()),
             },
             Request::Digest(digest) if leads => match self.count(&digest).await {
                 Ok(DigestAck) => Response::Taken,
@@ -245,6 +333,7 @@ impl Core {
 
     /// Puts a received snapshot into place.
     pub async fn install(&self, vote: Vote, meta: SnapshotMeta, receiver: Incoming) -> Response {
+        self.heard();
         let finished = tokio::task::spawn_blocking(move || receiver.install()).await;
         let file: SnapshotFile = match finished {
             Ok(Ok(file)) => file,

@@ -1,10 +1,6 @@
 //! The handle that the rest of the program holds.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -149,7 +145,7 @@ impl Consensus {
     pub async fn propose(&self, key: Option<RequestKey>, command: Command) -> Result<Reply, ProposeError> {
         let (answer, wait) = oneshot::channel();
         let proposal = Proposal {
-            at: clock(),
+            at: Millis::default(), // stamped by the leader
             key,
             command,
         };
@@ -286,10 +282,4 @@ impl Consensus {
             .map_err(|_| ReadError::Stopping)?;
         wait.await.unwrap_or(Err(ReadError::Stopping))
     }
-}
-
-/// The proposer's clock. Only proposals carry it; apply never reads one.
-pub(super) fn clock() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::{
     core::{Core, Route},
     error::MembershipError,
-    handle::{DEADLINE, MembershipCall, MembershipRequest, clock},
+    handle::{DEADLINE, MembershipCall, MembershipRequest},
     peers::{LinkError, Request, Response},
     status::{HEALTHY, followers},
     types::TypeConfig,
@@ -33,8 +33,8 @@ const CHANGE: Duration = Duration::from_secs(5);
 /// How far behind the log's end a learner may be when it is promoted, in entries.
 const CAUGHT_UP: u64 = 1_000;
 
-/// How often the leader looks for learners to promote.
-const PROMOTE_EVERY: Duration = Duration::from_millis(500);
+/// How often the leader looks after the membership.
+const TEND_EVERY: Duration = Duration::from_millis(500);
 
 /// Serves changes until the handle is gone.
 pub(super) async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<MembershipCall>) {
@@ -52,7 +52,7 @@ async fn route(core: &Core, request: MembershipRequest) -> Result<(), Membership
     loop {
         match core.route() {
             Route::Here => return core.change(request).await,
-            Route::There(link) => {
+            Route::There(links) => {
                 let wire = match &request {
                     MembershipRequest::Add { id, member } => Request::AddManager {
                         id: *id,
@@ -61,7 +61,7 @@ async fn route(core: &Core, request: MembershipRequest) -> Result<(), Membership
                     MembershipRequest::Remove { id } => Request::RemoveManager { id: *id },
                     MembershipRequest::Transfer { to } => Request::TransferLeadership { to: *to },
                 };
-                match link.call(wire, CHANGE + DEADLINE).await {
+                match links.questions.call(wire, CHANGE + DEADLINE).await {
                     Ok(Response::Membership(result)) => return result,
                     Ok(Response::Failed(_)) | Err(LinkError::NotSent(_)) if Instant::now() < deadline => {}
                     Ok(Response::Failed(why)) => return Err(MembershipError::Unconfirmed(why)),
@@ -92,6 +92,10 @@ fn into_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Mem
 impl Core {
     /// Carries a change out; only on the leader.
     pub(super) async fn change(&self, request: MembershipRequest) -> Result<(), MembershipError> {
+        // One at a time: what one has checked must still hold when it acts.
+        let Ok(_turn) = self.changing.try_acquire() else {
+            return Err(MembershipError::InProgress);
+        };
         match request {
             MembershipRequest::Add { id, member } => self.add(id, member).await,
             MembershipRequest::Remove { id } => self.remove(id).await,
@@ -99,13 +103,29 @@ impl Core {
         }
     }
 
-    async fn within<T>(&self, change: impl Future<Output = RaftResult<T>>) -> Result<(), MembershipError> {
-        match tokio::time::timeout(CHANGE, change).await {
-            Ok(result) => result.map(|_| ()).map_err(into_error),
+    /// Carries a change through in a task of its own: a change of the voters takes two steps, and the
+    /// second must not be lost with whoever waits for it.
+    async fn within<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = RaftResult<T>> + Send + 'static,
+    ) -> Result<(), MembershipError> {
+        match tokio::time::timeout(CHANGE, tokio::spawn(change)).await {
+            Ok(Ok(result)) => result.map(|_| ()).map_err(into_error),
+            Ok(Err(error)) => Err(MembershipError::Unconfirmed(error.to_string())),
             Err(_) => Err(MembershipError::Unconfirmed(format!(
                 "it was not committed within {CHANGE:?}"
             ))),
         }
+    }
+
+    async fn change_members(
+        &self,
+        change: ChangeMembers<ManagerId, Member>,
+        retain: bool,
+    ) -> Result<(), MembershipError> {
+        let raft = self.raft.clone();
+        self.within(async move { raft.change_membership(change, retain).await })
+            .await
     }
 
     /// Voters and all members, as the latest membership in the log has them.
@@ -135,7 +155,9 @@ impl Core {
             )));
         }
         info!(manager = id, %member.info, "adding a manager as a learner");
-        self.within(self.raft.add_learner(id, member, false)).await
+        let raft = self.raft.clone();
+        self.within(async move { raft.add_learner(id, member, false).await })
+            .await
     }
 
     async fn remove(&self, id: ManagerId) -> Result<(), MembershipError> {
@@ -148,11 +170,17 @@ impl Core {
         }
         let command = Command::Cluster(ClusterCommand::RetireManager(id));
         let retire = Proposal {
-            at: clock(),
+            at: self.clock.now(),
             key: None,
             command,
         };
-        self.within(self.raft.client_write(retire)).await?;
+        let raft = self.raft.clone();
+        self.within(async move { raft.client_write(retire).await })
+            .await?;
+        // Something may have failed while that was committed.
+        if voters.contains(&id) {
+            self.check_quorum_without(id, &voters)?;
+        }
         let gone = BTreeSet::from([id]);
         let change = if voters.contains(&id) {
             ChangeMembers::RemoveVoters(gone)
@@ -160,7 +188,7 @@ impl Core {
             ChangeMembers::RemoveNodes(gone)
         };
         info!(manager = id, "removing a manager");
-        self.within(self.raft.change_membership(change, false)).await
+        self.change_members(change, false).await
     }
 
     /// The remaining voters must have a working quorum among them.
@@ -232,28 +260,60 @@ impl Core {
     }
 }
 
-/// Makes voters of learners that have caught up, while this manager leads.
-pub(super) async fn promote(core: Arc<Core>) {
-    let mut every = tokio::time::interval(PROMOTE_EVERY);
+/// While this manager leads: finishes a change of the voters that an earlier leader left half-way, and
+/// makes voters of learners that have caught up.
+pub(super) async fn tend(core: Arc<Core>) {
+    let mut every = tokio::time::interval(TEND_EVERY);
     loop {
         every.tick().await;
         if !matches!(core.route(), Route::Here) {
             continue;
         }
-        let (voters, members) = core.members();
-        let last = core.raft.metrics().borrow_watched().last_log_index.unwrap_or(0);
-        let followers = followers(&core.raft);
-        let ready = members.difference(&voters).copied().find(|id| {
+        let Ok(_turn) = core.changing.try_acquire() else {
+            continue;
+        };
+        let tended = match core.unfinished() {
+            true => {
+                core.change_members(ChangeMembers::AddVoterIds(BTreeSet::new()), true)
+                    .await
+            }
+            false => match core.caught_up() {
+                Some(id) => {
+                    info!(manager = id, "promoting a learner that has caught up");
+                    core.change_members(ChangeMembers::AddVoterIds([id].into()), true)
+                        .await
+                }
+                None => Ok(()),
+            },
+        };
+        if let Err(error) = tended {
+            warn!(%error, "the managers' membership is not settled yet; it will be tried again");
+        }
+    }
+}
+
+impl Core {
+    /// Whether the committed membership is one of two steps.
+    fn unfinished(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics
+            .committed_membership_config
+            .membership()
+            .get_joint_config()
+            .len()
+            > 1
+    }
+
+    /// A learner that has all but the last entries.
+    fn caught_up(&self) -> Option<ManagerId> {
+        let (voters, members) = self.members();
+        let last = self.raft.metrics().borrow_watched().last_log_index.unwrap_or(0);
+        let followers = followers(&self.raft);
+        members.difference(&voters).copied().find(|id| {
             followers
                 .get(id)
                 .is_some_and(|f| f.healthy && f.matched.is_some_and(|at| at + CAUGHT_UP >= last))
-        });
-        if let Some(id) = ready {
-            info!(manager = id, "promoting a learner that has caught up");
-            let change = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
-            if let Err(error) = core.within(core.raft.change_membership(change, true)).await {
-                warn!(manager = id, %error, "a learner was not promoted; it will be tried again");
-            }
-        }
+        })
     }
 }

@@ -236,12 +236,22 @@ impl Peer {
         .await?;
         let mut file = snapshot.snapshot.raw_reader();
         loop {
-            // From the page cache, mostly; a part at a time.
-            let mut part = Vec::with_capacity(PART);
-            let read = (&mut file).take(PART as u64).read_to_end(&mut part);
-            if read.map_err(|error| Self::unreachable(&error))? == 0 {
+            let read = move || {
+                let mut part = Vec::with_capacity(PART);
+                (&mut file)
+                    .take(PART as u64)
+                    .read_to_end(&mut part)
+                    .map(|_| (file, part))
+            };
+            let read = tokio::task::spawn_blocking(read)
+                .await
+                .map_err(io::Error::other)
+                .flatten();
+            let (left, part) = read.map_err(|error| Self::unreachable(&error))?;
+            if part.is_empty() {
                 break;
             }
+            file = left;
             step(Request::SnapshotPart(part.into())).await?;
         }
         match step(Request::SnapshotEnd).await? {

@@ -18,10 +18,10 @@ use tokio::{
 };
 
 use super::{
-    core::{Core, Route},
+    core::{Core, LeaderLinks, Route},
     error::ProposeError,
     handle::{DEADLINE, Pending},
-    peers::{ForwardError, Link, LinkError, Request, Response},
+    peers::{ForwardError, LinkError, Request, Response},
 };
 use crate::command::{Command, ConfigCommand, Proposal, Reply};
 
@@ -88,28 +88,20 @@ fn by_bytes(pending: Vec<Pending>) -> Vec<Vec<Pending>> {
 /// Offers a batch until each proposal is answered.
 async fn carry(core: &Core, mut batch: Vec<Pending>) {
     loop {
-        batch = match core.route() {
-            Route::Here => offer_here(core, batch).await,
-            Route::There(link) => offer_there(&link, batch).await,
-            Route::Nowhere => batch,
-        };
         let now = Instant::now();
         let (left, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(|p| p.deadline > now);
-        for pending in late {
-            let why = format!("none did within {DEADLINE:?}");
-            // An earlier offer may still take effect.
-            let error = if pending.uncertain {
-                ProposeError::Unknown(why)
-            } else {
-                ProposeError::NotTaken(why)
-            };
-            let _ = pending.answer.send(Err(error));
-        }
+        late.into_iter().for_each(Pending::give_up);
         if left.is_empty() {
             return;
         }
-        batch = left;
-        core.leader_change(Duration::from_millis(20)).await;
+        batch = match core.route() {
+            Route::Here => offer_here(core, left).await,
+            Route::There(links) => offer_there(core, &links, left).await,
+            Route::Nowhere => left,
+        };
+        if !batch.is_empty() {
+            core.leader_change(Duration::from_millis(20)).await;
+        }
     }
 }
 
@@ -121,6 +113,18 @@ enum Offered {
 }
 
 impl Pending {
+    /// Answers at the deadline.
+    fn give_up(self) {
+        let why = format!("none did within {DEADLINE:?}");
+        // An earlier offer may still take effect.
+        let error = if self.uncertain {
+            ProposeError::Unknown(why)
+        } else {
+            ProposeError::NotTaken(why)
+        };
+        let _ = self.answer.send(Err(error));
+    }
+
     /// Passes the answer on, or gives the proposal back to be offered again.
     fn settle(mut self, offered: Offered) -> Option<Self> {
         let answer = match offered {
@@ -152,8 +156,11 @@ async fn offer_here(core: &Core, batch: Vec<Pending>) -> Vec<Pending> {
 }
 
 /// Appends proposals and waits for each one's fate until `deadline`.
-async fn append(core: &Core, proposals: Vec<Proposal>, deadline: Instant) -> Vec<Offered> {
+async fn append(core: &Core, mut proposals: Vec<Proposal>, deadline: Instant) -> Vec<Offered> {
     let count = proposals.len();
+    // One clock for all: the leader's. A follower's that is wrong must not move log time.
+    let now = core.clock.now();
+    proposals.iter_mut().for_each(|proposal| proposal.at = now);
     let mut offers = Vec::with_capacity(count);
     let mut results = match core.raft.client_write_many(proposals).await {
         Ok(results) => results,
@@ -176,7 +183,7 @@ async fn append(core: &Core, proposals: Vec<Proposal>, deadline: Instant) -> Vec
 }
 
 /// Offers a batch to the leader elsewhere. Returns what was not taken.
-async fn offer_there(link: &Link, batch: Vec<Pending>) -> Vec<Pending> {
+async fn offer_there(core: &Core, links: &LeaderLinks, batch: Vec<Pending>) -> Vec<Pending> {
     let proposals = batch.iter().map(|p| p.proposal.clone()).collect();
     let limit = latest(&batch).saturating_duration_since(Instant::now()) + MARGIN;
     let settle_all = |batch: Vec<Pending>, offered: &dyn Fn() -> Offered| {
@@ -185,7 +192,12 @@ async fn offer_there(link: &Link, batch: Vec<Pending>) -> Vec<Pending> {
             .filter_map(|pending| pending.settle(offered()))
             .collect()
     };
-    match link.call(Request::Propose(proposals), limit).await {
+    // A leader that fell silently must not hold its proposals until their deadline.
+    let answer = tokio::select! {
+        answer = links.proposals.call(Request::Propose(proposals), limit) => answer,
+        () = core.leads_no_more(links.leader) => Err(LinkError::Lost("another manager leads now".into())),
+    };
+    match answer {
         Ok(Response::Proposed(results)) if results.len() == batch.len() => {
             let offered = results.into_iter().map(|result| match result {
                 Ok(reply) => Offered::Answered(reply),

@@ -9,15 +9,15 @@ use std::{mem, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    core::{Core, Route},
+    core::{Core, ROUND, Route},
     error::ReadError,
     handle::{DigestCall, ReadWaiter},
     peers::{Request, Response},
 };
 use crate::model::Revision;
 
-/// How long one round may take before it is tried again.
-const ROUND: Duration = Duration::from_millis(500);
+/// What the way to the leader and back may add to a round.
+const MARGIN: Duration = Duration::from_millis(100);
 
 /// Pause after a round without a leader; a change of leader ends it early.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -54,7 +54,7 @@ pub(super) async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<ReadWaiter>) 
 async fn round(core: &Core) -> Option<Revision> {
     match core.route() {
         Route::Here => tokio::time::timeout(ROUND, core.read_index()).await.ok()?.ok(),
-        Route::There(link) => match link.call(Request::ReadIndex, ROUND).await {
+        Route::There(links) => match links.questions.call(Request::ReadIndex, ROUND + MARGIN).await {
             Ok(Response::ReadIndex(index)) => Some(index),
             _ => None,
         },
@@ -68,11 +68,12 @@ pub(super) async fn run_digests(core: Arc<Core>, mut queue: mpsc::Receiver<Diges
         let core = core.clone();
         tokio::spawn(async move {
             let counted = match core.route() {
-                Route::Here => match tokio::time::timeout(ROUND, core.count(&digest)).await {
-                    Ok(counted) => counted,
-                    Err(_) => Err(ReadError::NoQuorum("none confirmed this manager".into())),
-                },
-                Route::There(link) => match link.call(Request::Digest(digest), ROUND).await {
+                Route::Here => core.count(&digest).await,
+                Route::There(links) => match links
+                    .questions
+                    .call(Request::Digest(digest), ROUND + MARGIN)
+                    .await
+                {
                     Ok(Response::Taken) => Ok(super::handle::DigestAck),
                     Ok(Response::Failed(why)) => Err(ReadError::NoQuorum(why)),
                     Ok(_) => Err(ReadError::NoQuorum("the leader's answer makes no sense".into())),

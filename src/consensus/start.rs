@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -12,12 +12,13 @@ use openraft::{Config, SnapshotPolicy};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
+    time::Instant,
 };
 use tracing::warn;
 
 use super::{
-    begin::{First, begin, found, watch_removal},
-    core::{Core, OnDigest},
+    begin::{self, First},
+    core::{Clock, Core, OnDigest},
     figures::{Figures, count_objects},
     handle::{Consensus, PROPOSAL_BYTES, READ_QUEUE, Shared, Status},
     log_store::{LogStore, OpenError},
@@ -187,7 +188,11 @@ impl Consensus {
             snapshots,
             dial,
             on_digest,
-            leader_link: Mutex::new(None),
+            leader_links: Mutex::new(None),
+            changing: Semaphore::new(1),
+            clock: Clock::start(),
+            began: Instant::now(),
+            silent_since: AtomicU64::new(0),
         };
         let core = Arc::new(core);
         let handle = Self { shared };
@@ -196,13 +201,12 @@ impl Consensus {
             tokio::spawn(reads::run(core.clone(), read_queue)),
             tokio::spawn(reads::run_digests(core.clone(), digest_queue)),
             tokio::spawn(membership::run(core.clone(), membership_queue)),
-            tokio::spawn(membership::promote(core.clone())),
+            tokio::spawn(membership::tend(core.clone())),
             tokio::spawn(status::run(core.clone())),
             tokio::spawn(status::run_leadership(core.clone())),
             tokio::spawn(status::run_watch(core.raft.clone(), fatal.clone())),
-            tokio::spawn(watch_removal(core.clone(), fatal.clone())),
-            tokio::spawn(begin(core.clone(), first, info, fatal)),
-            tokio::spawn(found(handle.clone(), bootstrap)),
+            tokio::spawn(begin::run(core.clone(), first, info, fatal)),
+            tokio::spawn(begin::found(handle.clone(), bootstrap)),
             tokio::spawn(count_objects(handle.clone())),
         ];
         Ok((handle, Running { core, log, tasks }))
@@ -228,6 +232,8 @@ fn raft_config(settings: &RaftSettings) -> Config {
         purge_batch_size: 1_024,
         enable_pre_vote: Some(true),
         install_snapshot_timeout: 60_000,
+        // With the largest config each, still well below a peer frame's bound.
+        max_payload_entries: 128,
         ..Config::default()
     }
 }

@@ -52,30 +52,34 @@ impl StateMachine {
         };
         if let Some(file) = machine.snapshots.latest() {
             let meta = decode_meta(&file)?;
-            machine.restore(&meta, &file)?;
+            machine.restore(&meta, read_state(&file)?);
         }
         Ok(machine)
     }
 
-    fn restore(&mut self, meta: &SnapshotMeta, file: &SnapshotFile) -> io::Result<()> {
-        let mut payload = Vec::with_capacity(usize::try_from(file.bytes()).unwrap_or(0));
-        file.reader()?.read_to_end(&mut payload)?;
-        self.state = State::read_from(&payload).map_err(|error| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("a snapshot does not decode: {error}"),
-            )
-        })?;
+    fn restore(&mut self, meta: &SnapshotMeta, state: State) {
+        self.state = state;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.publish();
-        Ok(())
     }
 
     fn publish(&self) {
         self.shared.published.store(Arc::new(self.state.clone()));
         self.shared.applied.send_replace(self.state.revision());
     }
+}
+
+/// Reads and decodes all of a snapshot; blocks.
+fn read_state(file: &SnapshotFile) -> io::Result<State> {
+    let mut payload = Vec::with_capacity(usize::try_from(file.bytes()).unwrap_or(0));
+    file.reader()?.read_to_end(&mut payload)?;
+    State::read_from(&payload).map_err(|error| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a snapshot does not decode: {error}"),
+        )
+    })
 }
 
 fn decode_meta(file: &SnapshotFile) -> io::Result<SnapshotMeta> {
@@ -142,8 +146,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
-        // Rare, and apply has to wait for it in any case.
-        tokio::task::block_in_place(|| self.restore(meta, &snapshot))
+        let read = tokio::task::spawn_blocking(move || read_state(&snapshot)).await;
+        self.restore(meta, read.map_err(io::Error::other)??);
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {

@@ -68,7 +68,11 @@ fn look(core: &Core) -> Status {
     let metrics = core.raft.metrics();
     let metrics = metrics.borrow_watched();
     let membership = metrics.membership_config.membership();
-    let leader = metrics.current_leader;
+    // Raft remembers the last leader for ever; one that is silent leads nobody.
+    let silent = core.silence() > HEALTHY;
+    let leader = metrics
+        .current_leader
+        .filter(|leader| *leader == core.me.id || !silent);
     let managers = membership.nodes().map(|(id, member)| {
         let me = *id == core.me.id;
         let follower = followers.get(id);
@@ -122,10 +126,10 @@ pub(super) async fn run(core: Arc<Core>) {
 
 /// Only the leader hears from everybody: elsewhere its view of the others is added, when it answers.
 async fn with_leaders_view(core: &Core, mut status: Status) -> Status {
-    let Route::There(link) = core.route() else {
+    let Route::There(links) = core.route() else {
         return status;
     };
-    if let Ok(Response::Status(view)) = link.call(Request::Status, REFRESH / 2).await {
+    if let Ok(Response::Status(view)) = links.questions.call(Request::Status, REFRESH / 2).await {
         for (id, manager) in &mut status.managers {
             if *id != core.me.id
                 && let Some(seen) = view.managers.get(id)

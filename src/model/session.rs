@@ -13,14 +13,8 @@ use super::{
 /// The version of these types.
 pub const PROTOCOL: u32 = 1;
 
-/// The largest frame a manager takes from a runner, in bytes.
+/// The largest session frame, in bytes.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
-
-/// The largest frame a manager takes from somebody without a certificate, in bytes.
-pub const MAX_STRANGER_BYTES: usize = 64 << 10;
-
-/// The largest frame a runner takes from its manager, in bytes: a list of agents with their specs.
-pub const MAX_LIST_BYTES: usize = 64 << 20;
 
 /// From the runner to the manager.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -58,6 +58,9 @@ struct Stored {
     incarnation: u64,
     /// Whether the log was made: from then on it must be there.
     begun: bool,
+    /// Whether it joined a cluster that was there before: it never forms one of its own.
+    #[serde(default)]
+    joined: bool,
 }
 
 /// The first tokens of a cluster that this manager makes by itself, to be shown once.
@@ -77,6 +80,7 @@ pub(super) struct Identity {
     founding: Option<(Token, JoinToken, ManagerId)>,
     dir: PathBuf,
     begun: bool,
+    joined: bool,
 }
 
 impl Identity {
@@ -96,13 +100,17 @@ impl Identity {
             return Err(IdentityError::LogGone(dir));
         }
         let ca = Ca::load(&tls_dir(&dir))?;
+        // As at the first start: what it began may not have come to its end. Consensus knows whether
+        // there is anything left to do.
+        let joined = stored.joined;
         let mut identity = Self::new(dir, stored, ca, form(config));
-        // Nothing was agreed on before the first start came this far: begin as then.
-        if !identity.begun {
-            if !config.bootstrap.join.is_empty() {
-                identity.first = First::Join(join::read_known(&identity.dir)?);
+        if joined {
+            identity.first = First::Join(join::read_known(&identity.dir)?);
+        } else if let Err(error) = identity.prepare_founding(config) {
+            if !identity.begun {
+                return Err(error);
             }
-            identity.prepare_founding(config)?;
+            tracing::debug!(%error, "the bundle is gone; a cluster that was founded does not need it");
         }
         Ok(identity)
     }
@@ -121,6 +129,7 @@ impl Identity {
             manager: config.bootstrap.id.unwrap_or(1),
             incarnation: rand::random(),
             begun: false,
+            joined: false,
         };
         write(&dir, &stored)?;
         let mut identity = Self::new(dir, stored, ca, form(config));
@@ -137,6 +146,7 @@ impl Identity {
             manager: admitted.id,
             incarnation,
             begun: false,
+            joined: true,
         };
         write(&dir, &stored)?;
         Ok(Self::new(
@@ -152,6 +162,7 @@ impl Identity {
             manager,
             incarnation,
             begun,
+            joined,
         } = stored;
         Self {
             id: manager,
@@ -162,6 +173,7 @@ impl Identity {
             founding: None,
             dir,
             begun,
+            joined,
         }
     }
 
@@ -214,6 +226,7 @@ impl Identity {
                     manager: self.id,
                     incarnation: self.incarnation,
                     begun: true,
+                    joined: self.joined,
                 },
             )?;
         }

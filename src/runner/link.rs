@@ -13,7 +13,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{error::SessionError, identity::Identity};
 use crate::{
-    model::session::{FromManager, FromRunner, Hello, MAX_FRAME_BYTES, MAX_LIST_BYTES, PROTOCOL},
+    model::session::{FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     security::{self, JoinToken, KeyRequest},
     wire::{FramedReader, FramedWriter},
 };
@@ -43,7 +43,7 @@ impl Link {
     fn over(stream: TlsStream<TcpStream>) -> Self {
         let (read, write) = split(stream);
         Self {
-            reader: FramedReader::new(read, MAX_LIST_BYTES),
+            reader: FramedReader::new(read, MAX_FRAME_BYTES),
             writer: FramedWriter::new(write, MAX_FRAME_BYTES),
         }
     }

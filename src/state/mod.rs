@@ -20,7 +20,7 @@ mod invariants;
 mod observe;
 mod quota;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,9 @@ use crate::{
 
 pub use self::invariants::Violation;
 pub use self::quota::{MAX_AGENTS, MAX_CONFIG_TOTAL_BYTES, MAX_CONTAINERS, MAX_ENGINES, MAX_TOKENS};
+
+/// How far one entry may move log time.
+const MAX_STEP: Duration = Duration::from_secs(3600);
 
 /// Whatever apply decides for one command.
 type Decision = Result<Outcome, Rejection>;
@@ -85,7 +88,7 @@ impl State {
     /// Applies the entry at `revision`, which a leader of `term` appended.
     pub fn apply(&mut self, revision: Revision, term: u64, proposal: &Proposal) -> Reply {
         self.advance(revision, term);
-        self.now = self.now.max(proposal.at);
+        self.pass_time(proposal.at);
         let Some(key) = &proposal.key else {
             return Reply {
                 revision,
@@ -114,6 +117,17 @@ impl State {
         };
         self.answers.remember(key, &reply, self.now);
         reply
+    }
+
+    /// Log time follows the leaders' clocks and never goes back. One entry moves it by [`MAX_STEP`] at
+    /// most: a leader whose clock is a year ahead must not end every token and every kept answer at once.
+    fn pass_time(&mut self, at: Millis) {
+        let bound = if self.now == Millis::default() {
+            at
+        } else {
+            self.now.after(MAX_STEP)
+        };
+        self.now = self.now.max(at.min(bound));
     }
 
     /// Notes an entry that carries no command: a leader's first, or a membership change.

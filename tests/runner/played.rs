@@ -72,6 +72,13 @@ impl Played {
         heard.unwrap_or(None)
     }
 
+    /// The end of the session, with words or without.
+    async fn sent_away(&mut self) {
+        while let Some(frame) = self.hear().await {
+            assert!(matches!(frame, FromManager::Refused { .. }), "{frame:?}");
+        }
+    }
+
     /// The next list of agents.
     async fn list(&mut self) -> Vec<Assignment> {
         match self.hear().await {
@@ -167,9 +174,9 @@ async fn lists_follow_the_state_and_reports_reach_it() {
     let renewed = Leaf::from_pem(&chain, &request.key_pem).unwrap();
     assert_eq!(renewed.identity().unwrap().name, container.to_string());
 
-    // A second session of this container, here, ends the first without a word.
+    // A second session of this container, here, ends the first.
     let mut second = Played::open(&manager, container, &renewed, 5).await;
-    assert_eq!(runner.hear().await, None);
+    runner.sent_away().await;
     assert_eq!(second.list().await, vec![]);
     second.say(FromRunner::Goodbye).await;
     assert_eq!(second.hear().await, None);
@@ -190,7 +197,7 @@ async fn what_does_not_belong_in_a_session_ends_it() {
             hello: again,
         })
         .await;
-    assert_eq!(runner.hear().await, None);
+    runner.sent_away().await;
     assert_eq!(manager.consensus.state().container(container).unwrap().boot, 5);
 
     // Reports of another start of the runner than the one the container has are refused.
@@ -207,9 +214,7 @@ async fn what_does_not_belong_in_a_session_ends_it() {
     };
     // The connection may have ended before this is written.
     let _ = old.writer.send(&FromRunner::Report(report)).await;
-    while let Some(frame) = old.hear().await {
-        assert!(matches!(frame, FromManager::Refused { .. }), "{frame:?}");
-    }
+    old.sent_away().await;
     // A manager that stops sends its runners away.
     let stopping = tokio::spawn(manager.stop());
     assert!(matches!(

@@ -33,11 +33,11 @@ async fn strangers_get_nothing_without_the_token() {
 
     for (token, csr, protocol, why) in [
         ("nonsense", csr.as_str(), PROTOCOL, "begins with"),
-        (&wrong_secret, &csr, PROTOCOL, "unknown, revoked or wrong"),
-        (&forged, &csr, PROTOCOL, "unknown, revoked or wrong"),
+        (&wrong_secret, &csr, PROTOCOL, "is not valid"),
+        (&forged, &csr, PROTOCOL, "is not valid"),
         (&foreign.to_string(), &csr, PROTOCOL, "another cluster"),
         (&good, "no request", PROTOCOL, "certificate request"),
-        (&good, &csr, PROTOCOL + 1, "same version of Quorate"),
+        (&good, &csr, PROTOCOL + 1, "upgrade the"),
     ] {
         let answer = manager.enroll(token, csr, protocol).await;
         let Some(FromManager::Refused { reason, retry: false }) = answer else {
@@ -56,9 +56,13 @@ async fn strangers_get_nothing_without_the_token() {
         matches!(answer, Some(FromManager::Refused { retry: false, .. })),
         "{answer:?}"
     );
-    // A session without a certificate, or what is no first frame, is not even answered.
+    // A session without a certificate, or what is no first frame, has no effect.
     let beat = FromRunner::Heartbeat { seq: 1, applied: 0 };
-    assert_eq!(manager.ask(&beat).await, None);
+    let answer = manager.ask(&beat).await;
+    assert!(
+        matches!(answer, None | Some(FromManager::Refused { retry: false, .. })),
+        "{answer:?}"
+    );
     assert_eq!(manager.consensus.state().containers(None).count(), 0);
 
     let answer = manager.enroll(&good, &csr, PROTOCOL).await;

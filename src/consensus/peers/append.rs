@@ -18,6 +18,9 @@ use crate::{
     wire::{FramedReader, FramedWriter},
 };
 
+/// A peer that takes nothing for this long is gone.
+const STUCK: Duration = Duration::from_secs(5);
+
 /// Requests that may be under way; the sender pauses above that.
 const IN_FLIGHT: usize = 64;
 
@@ -88,7 +91,8 @@ impl Drop for Abort {
 
 struct Answers {
     reader: FramedReader<ReadHalf<BoxedStream>>,
-    under_way: mpsc::Receiver<()>,
+    /// One for each request that was written, or why one was not.
+    under_way: mpsc::Receiver<io::Result<()>>,
     idle: Duration,
     _writer: Abort,
 }
@@ -96,7 +100,9 @@ struct Answers {
 impl Answers {
     async fn next(&mut self) -> Option<io::Result<StreamAppendResult<TypeConfig>>> {
         // The writer is done and everything is answered: a clean end.
-        self.under_way.recv().await?;
+        if let Err(error) = self.under_way.recv().await? {
+            return Some(Err(error));
+        }
         Some(match timeout(self.idle, self.reader.read()).await {
             Ok(Ok(Some(answer))) => Ok(answer),
             Ok(Ok(None)) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -106,14 +112,26 @@ impl Answers {
     }
 }
 
-async fn send<S>(mut input: S, mut writer: FramedWriter<WriteHalf<BoxedStream>>, sent: mpsc::Sender<()>)
-where
+async fn send<S>(
+    mut input: S,
+    mut writer: FramedWriter<WriteHalf<BoxedStream>>,
+    sent: mpsc::Sender<io::Result<()>>,
+) where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
     while let Some(request) = input.next().await {
-        // The receiver is dropped with the stream, and this task is then ended anyway. A frame that
-        // can't be written breaks the connection, which the reader reports.
-        if sent.send(()).await.is_err() || writer.push(&request).is_err() || writer.flush().await.is_err() {
+        let written = match writer.push(&request) {
+            Ok(()) => timeout(STUCK, writer.flush()).await,
+            Err(error) => Ok(Err(error)),
+        };
+        let told = match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(io_error(error)),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        let failed = told.is_err();
+        // The receiver is dropped with the stream, and this task is then ended anyway.
+        if sent.send(told).await.is_err() || failed {
             return;
         }
     }

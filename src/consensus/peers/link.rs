@@ -8,10 +8,14 @@
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
+use futures::FutureExt;
 use tokio::{
     io::{ReadHalf, WriteHalf},
     sync::{Notify, mpsc, oneshot},
@@ -55,6 +59,8 @@ type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<Response, Li
 pub(in crate::consensus) struct Link {
     calls: mpsc::Sender<Call>,
     reset: Arc<Notify>,
+    /// Answers received in all, over all connections.
+    received: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -69,6 +75,7 @@ impl Link {
     pub fn new(dial: Arc<dyn Dial>, me: Me, lane: Lane, target: ManagerId, member: Member) -> Self {
         let (calls, queue) = mpsc::channel(QUEUE);
         let reset = Arc::new(Notify::new());
+        let received = Arc::new(AtomicU64::new(0));
         let driver = Driver {
             dial,
             me,
@@ -76,16 +83,19 @@ impl Link {
             target,
             member,
             reset: reset.clone(),
+            received: received.clone(),
         };
         Self {
             calls,
             reset,
+            received,
             task: tokio::spawn(driver.run(queue)),
         }
     }
 
     /// Asks, and waits at most `limit` for the answer.
     pub async fn call(&self, request: Request, limit: Duration) -> Result<Response, LinkError> {
+        let before = self.received.load(Ordering::Relaxed);
         let (answer, wait) = oneshot::channel();
         self.calls
             .try_send(Call { request, answer })
@@ -94,9 +104,11 @@ impl Link {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(LinkError::Lost("the connection ended".into())),
             Err(_) => {
-                // The other side hangs or the network swallows: start afresh, so that what is asked
-                // next does not wait behind it.
-                self.reset.notify_one();
+                // Nothing at all came back meanwhile: the other side hangs or the network swallows.
+                // Start afresh, so that what is asked next does not wait behind it.
+                if self.received.load(Ordering::Relaxed) == before {
+                    self.reset.notify_one();
+                }
                 Err(LinkError::Lost(format!("none within {limit:?}")))
             }
         }
@@ -110,6 +122,7 @@ struct Driver {
     target: ManagerId,
     member: Member,
     reset: Arc<Notify>,
+    received: Arc<AtomicU64>,
 }
 
 struct Connection {
@@ -140,7 +153,11 @@ impl Driver {
             let Some(call) = call else { return };
             if connection.as_ref().is_none_or(|c| c.reader.is_finished()) {
                 match self.connect().await {
-                    Ok(fresh) => connection = Some(fresh),
+                    Ok(fresh) => {
+                        // What was asked of an earlier connection says nothing about this one.
+                        let _ = self.reset.notified().now_or_never();
+                        connection = Some(fresh);
+                    }
                     Err(error) => {
                         refuse(call, &mut queue, &error);
                         connection = None;
@@ -168,7 +185,11 @@ impl Driver {
         .await?;
         let (read, write) = tokio::io::split(stream);
         let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
-        let reader = tokio::spawn(receive(FramedReader::new(read, MAX_FRAME_BYTES), waiting.clone()));
+        let reader = tokio::spawn(receive(
+            FramedReader::new(read, MAX_FRAME_BYTES),
+            waiting.clone(),
+            self.received.clone(),
+        ));
         Ok(Connection {
             writer: FramedWriter::new(write, MAX_FRAME_BYTES),
             waiting,
@@ -226,10 +247,15 @@ fn refuse(first: Call, queue: &mut mpsc::Receiver<Call>, error: &io::Error) {
     }
 }
 
-async fn receive(mut reader: FramedReader<ReadHalf<BoxedStream>>, waiting: Waiting) {
+async fn receive(
+    mut reader: FramedReader<ReadHalf<BoxedStream>>,
+    waiting: Waiting,
+    received: Arc<AtomicU64>,
+) {
     let why = loop {
         match reader.read::<(u64, Response)>().await {
             Ok(Some((number, response))) => {
+                received.fetch_add(1, Ordering::Relaxed);
                 let answer = lock(&waiting).as_mut().and_then(|w| w.remove(&number));
                 if let Some(answer) = answer {
                     let _ = answer.send(Ok(response));

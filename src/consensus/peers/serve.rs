@@ -6,6 +6,7 @@ use futures::StreamExt;
 use tokio::{
     io::{ReadHalf, WriteHalf},
     sync::{Semaphore, mpsc},
+    task::JoinSet,
     time::timeout,
 };
 use tracing::{debug, warn};
@@ -14,7 +15,7 @@ use super::{BoxedStream, HANDSHAKE, Hello, Lane, MAX_FRAME_BYTES, PROTOCOL, Requ
 use crate::{
     consensus::{
         core::{Core, Standing},
-        snapshot_store::Incoming,
+        snapshot_store::{Incoming, SnapshotError},
         types::{SnapshotMeta, Vote},
     },
     model::ManagerId,
@@ -23,6 +24,9 @@ use crate::{
 
 /// Requests of one connection that are worked on at a time.
 const AT_A_TIME: usize = 256;
+
+/// A peer that takes none of our answers for this long is gone.
+const STUCK: Duration = Duration::from_secs(5);
 
 /// A connection on which nothing arrives for this long is closed: its other end is gone. Lanes that
 /// are not used are dialled again when they are.
@@ -95,7 +99,9 @@ fn refusal(core: &Core, hello: &Hello, authenticated: ManagerId) -> Option<Strin
                 hello.from
             ))
         }
-        Standing::Stranger if hello.lane != Lane::Join => {
+        // A member that is behind may not know a later one yet, which may be the leader it needs: only
+        // what asks for effects here is refused. Pre-votes keep a removed manager harmless.
+        Standing::Stranger if hello.lane == Lane::Forward => {
             Some(format!("manager {} is not a member of this cluster", hello.from))
         }
         _ => None,
@@ -104,51 +110,69 @@ fn refusal(core: &Core, hello: &Hello, authenticated: ManagerId) -> Option<Strin
 
 /// Feeds entries to raft, in order, and sends its answers back, in order.
 async fn append(core: Arc<Core>, reader: Reader, mut writer: Writer) {
-    let input = futures::stream::unfold(reader, |mut reader| async move {
-        match timeout(IDLE * 10, reader.read()).await {
-            Ok(Ok(Some(request))) => Some((request, reader)),
-            Ok(Err(error)) => {
-                log_violation(&error);
-                None
+    let hears = core.clone();
+    let input = futures::stream::unfold(reader, move |mut reader| {
+        let hears = hears.clone();
+        async move {
+            match timeout(IDLE * 10, reader.read()).await {
+                Ok(Ok(Some(request))) => {
+                    hears.heard();
+                    Some((request, reader))
+                }
+                Ok(Err(error)) => {
+                    log_violation(&error);
+                    None
+                }
+                _ => None,
             }
-            _ => None,
         }
     });
     let mut answers = std::pin::pin!(core.raft.stream_append(input));
     while let Some(Ok(answer)) = answers.next().await {
-        if writer.push(&answer).is_err() || writer.flush().await.is_err() {
+        if writer.push(&answer).is_err() || !flushed(&mut writer).await {
             return;
         }
     }
 }
 
-/// Answers requests as they are done, several at a time.
+/// Writes what was pushed; a peer that takes nothing for [`STUCK`] is given up.
+async fn flushed(writer: &mut Writer) -> bool {
+    matches!(timeout(STUCK, writer.flush()).await, Ok(Ok(())))
+}
+
+/// Answers requests as they are done, several at a time. What is not done when the connection ends is
+/// dropped with it: nobody waits for it any more.
 async fn answer_all(core: Arc<Core>, mut reader: Reader, writer: Writer, from: ManagerId, lane: Lane) {
     let (done, answers) = mpsc::channel(AT_A_TIME);
     let places = Arc::new(Semaphore::new(AT_A_TIME));
-    let writing = tokio::spawn(write_answers(writer, answers));
-    while let Ok(frame) = timeout(IDLE, reader.read::<(u64, Request)>()).await {
+    let mut writing = tokio::spawn(write_answers(writer, answers));
+    let mut working = JoinSet::new();
+    loop {
+        while working.try_join_next().is_some() {}
+        let frame = tokio::select! {
+            frame = timeout(IDLE, reader.read::<(u64, Request)>()) => frame,
+            _ = &mut writing => return,
+        };
         let (number, request) = match frame {
-            Ok(Some(frame)) => frame,
-            Ok(None) => break,
-            Err(error) => {
+            Ok(Ok(Some(frame))) => frame,
+            Ok(Err(error)) => {
                 log_violation(&error);
                 break;
             }
+            Ok(Ok(None)) | Err(_) => break,
         };
         // The semaphore is never closed.
         let Ok(place) = places.clone().acquire_owned().await else {
             break;
         };
         let (core, done) = (core.clone(), done.clone());
-        tokio::spawn(async move {
+        working.spawn(async move {
             let response = core.answer(from, lane, request).await;
             let _ = done.send((number, response)).await;
             drop(place);
         });
     }
-    drop(done);
-    let _ = writing.await;
+    writing.abort();
 }
 
 async fn write_answers(mut writer: Writer, mut answers: mpsc::Receiver<(u64, Response)>) {
@@ -160,7 +184,7 @@ async fn write_answers(mut writer: Writer, mut answers: mpsc::Receiver<(u64, Res
             }
             next = answers.try_recv().ok();
         }
-        if writer.flush().await.is_err() {
+        if !flushed(&mut writer).await {
             return;
         }
     }
@@ -175,30 +199,52 @@ struct Arriving {
 
 /// Takes snapshots in, one part after the other. What was begun and not ended leaves no trace.
 async fn snapshot(core: Arc<Core>, mut reader: Reader, mut writer: Writer) {
-    let mut incoming: Option<Arriving> = None;
+    let mut arriving: Option<Arriving> = None;
     while let Ok(Ok(Some((number, request)))) = timeout(IDLE, reader.read::<(u64, Request)>()).await {
-        let response = match request {
-            Request::SnapshotBegin { vote, meta } => match core.snapshots.receive() {
-                Ok(receiver) => {
-                    incoming = Some(Arriving { vote, meta, receiver });
-                    Response::Taken
+        core.heard();
+        let response = match (request, arriving.take()) {
+            (Request::SnapshotBegin { vote, meta }, _) => {
+                let snapshots = core.snapshots.clone();
+                match blocking(move || snapshots.receive()).await {
+                    Ok(receiver) => {
+                        arriving = Some(Arriving { vote, meta, receiver });
+                        Response::Taken
+                    }
+                    Err(why) => Response::Failed(why),
                 }
-                Err(error) => Response::Failed(error.to_string()),
-            },
-            Request::SnapshotPart(part) => match incoming.as_mut().map(|i| i.receiver.append(&part)) {
-                Some(Ok(())) => Response::Taken,
-                Some(Err(error)) => Response::Failed(error.to_string()),
-                None => Response::Failed("no snapshot was begun".into()),
-            },
-            Request::SnapshotEnd => match incoming.take() {
-                Some(Arriving { vote, meta, receiver }) => core.install(vote, meta, receiver).await,
-                None => Response::Failed("no snapshot was begun".into()),
-            },
+            }
+            (Request::SnapshotPart(part), Some(mut begun)) => {
+                let appended = blocking(move || begun.receiver.append(&part).map(|()| begun)).await;
+                match appended {
+                    Ok(begun) => {
+                        arriving = Some(begun);
+                        Response::Taken
+                    }
+                    Err(why) => Response::Failed(why),
+                }
+            }
+            (Request::SnapshotEnd, Some(Arriving { vote, meta, receiver })) => {
+                core.install(vote, meta, receiver).await
+            }
+            (Request::SnapshotPart(_) | Request::SnapshotEnd, None) => {
+                Response::Failed("no snapshot was begun, or a part of it failed".into())
+            }
             _ => Response::Failed("this lane carries snapshots only".into()),
         };
-        if writer.push(&(number, response)).is_err() || writer.flush().await.is_err() {
+        if writer.push(&(number, response)).is_err() || !flushed(&mut writer).await {
             return;
         }
+    }
+}
+
+/// Does file work where it holds nobody up.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
