@@ -203,6 +203,8 @@ fn a_taken_port_is_named() {
         port + 11
     );
     assert!(code == Some(1) && words.contains(&named), "{words}");
+    // The directory is not bound to ports that it never had.
+    assert!(!dir.path().join("dev.toml").exists());
 }
 
 /// What a demonstration said, and its process id.
