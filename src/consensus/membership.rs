@@ -93,7 +93,7 @@ impl Core {
     /// Carries a change out; only on the leader.
     pub(super) async fn change(&self, request: MembershipRequest) -> Result<(), MembershipError> {
         // One at a time: what one has checked must still hold when it acts.
-        let Ok(_turn) = self.changing.try_acquire() else {
+        let Ok(Ok(_turn)) = tokio::time::timeout(DEADLINE, self.changing.acquire()).await else {
             return Err(MembershipError::InProgress);
         };
         match request {
