@@ -42,7 +42,7 @@
 //! | `engine` | the only user of bollard | `model` |
 //! | `control` | the leader's loops | `model` `command` `state` `plan` `consensus` `engine` `telemetry` |
 //! | `session` | runners' sessions, the manager's side | `model` `wire` `command` `state` `plan` `consensus` `control` `security` `telemetry` |
-//! | `api` | the HTTP API; the only user of axum | `model` `command` `state` `consensus` `security` `telemetry` |
+//! | `api` | the HTTP API; the only user of axum | `model` `command` `state` `plan` `consensus` `control` `session` `security` `telemetry` |
 //! | `node` | a manager process, put together | `model` `wire` `command` `state` `plan` `config` `security` `telemetry` `consensus` `control` `session` `api` |
 //! | `runner` | the process in a container | `model` `wire` `config` `security` `telemetry` |
 //! | `client` | typed HTTP client | `model` `api` |
@@ -51,8 +51,6 @@
 //! | `dev` | a cluster on one machine, and its demonstration | `model` `config` `security` `client` `process` |
 
 #![forbid(unsafe_code)]
-// The bans of clippy.toml are for `state` and `plan`, which deny them themselves.
-#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
 pub mod api;
 pub mod cli;

@@ -158,11 +158,12 @@ pub(super) async fn run_leadership(core: Arc<Core>) {
         if announced.is_some() && announced != term {
             core.shared.leadership.send_replace(None);
         }
-        if let Some(term) = term.filter(|term| announced != Some(*term)) {
-            if confirm(&core).await && still_leads(&core, term) {
-                core.shared.leadership.send_replace(Some(Leadership { term }));
-            }
-            // Not confirmed: look again soon, unless something changes before.
+        // Where it is not confirmed: look again soon, unless something changes before.
+        if let Some(term) = term.filter(|term| announced != Some(*term))
+            && confirm(&core).await
+            && still_leads(&core, term)
+        {
+            core.shared.leadership.send_replace(Some(Leadership { term }));
         }
         if let Ok(Err(_)) = tokio::time::timeout(REFRESH, changes.changed()).await {
             return;

@@ -17,10 +17,13 @@ use crate::{
     model::{JoinRole, JoinToken, JoinTokenId, ManagerId, PeerInfo, Role, Token, TokenId},
 };
 
+/// Takes a listener's streams, each with who it is from.
+type Streams = mpsc::UnboundedSender<(BoxedStream, ManagerId)>;
+
 /// Where each address's listener takes its streams.
 #[derive(Debug, Default, Clone)]
 struct Net {
-    listeners: Arc<Mutex<BTreeMap<String, mpsc::UnboundedSender<(BoxedStream, ManagerId)>>>>,
+    listeners: Arc<Mutex<BTreeMap<String, Streams>>>,
 }
 
 /// One manager's way into the net.

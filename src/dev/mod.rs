@@ -97,6 +97,10 @@ async fn cluster(place: &Place, restart: bool, shutdown: &CancellationToken) -> 
     }
     let served = tokio::select! {
         served = serve(place) => served,
+        Some(_) = managers.join_next() => {
+            let logs = place.root().display();
+            Err(io::Error::other(format!("a manager ended before the cluster served; see its log in {logs}")))
+        }
         () = shutdown.cancelled() => Ok(()),
     };
     if served.is_ok() {

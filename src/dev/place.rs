@@ -34,6 +34,7 @@ use crate::{
     },
 };
 
+const MADE: &str = "dev.toml";
 const HOST: &str = "127.0.0.1";
 const DEFAULT_MANAGERS: u16 = 3;
 const DEFAULT_PORT: u16 = 7400;
@@ -213,6 +214,9 @@ impl Place {
     }
 
     fn write(&self) -> Result<(), PlaceError> {
+        let path = self.root.join(MADE);
+        let made = toml::to_string(&self.made).map_err(|error| at(&path)(io::Error::other(error)))?;
+        files::write(&path, made.as_bytes(), Access::Public)?;
         let bundle = self.root.join("bundle");
         // The certificate is written last: with it, the bundle is whole.
         if !bundle.join(CA_CERT_FILE).exists() {
@@ -298,9 +302,9 @@ fn hold(root: &Path) -> Result<Flock<File>, PlaceError> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| PlaceError::Taken(root.to_owned()))
 }
 
-/// What the directory was made with, or is made with now.
+/// What the directory was made with, or will be.
 fn made(root: &Path, args: &DevArgs) -> Result<Made, PlaceError> {
-    let path = root.join("dev.toml");
+    let path = root.join(MADE);
     let known: Option<Made> = match fs::read_to_string(&path) {
         Ok(text) => Some(toml::from_str(&text).map_err(|error| at(&path)(io::Error::other(error)))?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -314,19 +318,13 @@ fn made(root: &Path, args: &DevArgs) -> Result<Made, PlaceError> {
         managers: args.managers.unwrap_or(before.managers),
         port: args.port.unwrap_or(before.port),
     };
-    match known {
-        Some(made) if made != wanted => {
-            let dir = root.to_owned();
-            return Err(PlaceError::Otherwise { dir, made });
-        }
-        Some(_) => return Ok(wanted),
-        None => {}
+    if let Some(made) = known.filter(|made| *made != wanted) {
+        let dir = root.to_owned();
+        return Err(PlaceError::Otherwise { dir, made });
     }
     let last = u32::from(wanted.port) + u32::from(STRIDE * (wanted.managers - 1)) + 2;
     if last > u32::from(u16::MAX) {
         return Err(PlaceError::NoRoom(wanted.port));
     }
-    let text = toml::to_string(&wanted).map_err(|error| at(&path)(io::Error::other(error)))?;
-    files::write(&path, text.as_bytes(), Access::Public)?;
     Ok(wanted)
 }

@@ -24,7 +24,7 @@ const SAY: Duration = Duration::from_secs(5);
 pub(super) async fn wait(place: &Place) -> io::Result<()> {
     let begin = Instant::now();
     eprintln!(
-        "starting {} managers and {} runners",
+        "starting; managers: {}, runners: {}",
         place.managers(),
         place.runners()
     );
