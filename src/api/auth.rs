@@ -6,12 +6,15 @@
 //! [`CONFIRM_EVERY`] apart: a flood of bad tokens costs the leader ten reads a second, no more.
 //! A token revoked elsewhere is accepted until the revocation has been applied here.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use axum::http::{HeaderMap, header};
 use tokio::{
     sync::{Mutex, Semaphore},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
@@ -19,7 +22,7 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    consensus::{Consensus, ReadError},
+    consensus::{Consensus, DEADLINE, ReadError},
     model::{Millis, Token, TokenId},
     security::{Action, ApiToken},
     state::State,
@@ -41,8 +44,16 @@ pub struct Caller {
 /// A linearizable read that all who need one at about the same time share.
 #[derive(Debug)]
 pub struct Confirm {
-    last: Mutex<Option<(Instant, Result<(), ReadError>)>>,
+    last: Mutex<Option<Round>>,
     waiting: Semaphore,
+}
+
+/// One such read.
+#[derive(Debug)]
+struct Round {
+    started: Instant,
+    ended: Instant,
+    result: Result<(), ReadError>,
 }
 
 impl Default for Confirm {
@@ -58,20 +69,48 @@ impl Confirm {
     /// Returns once the local state holds everything acknowledged before this call.
     ///
     /// # Errors
-    /// As [`Consensus::read`]; `Overloaded` when too many wait already.
+    /// As [`Consensus::read`], all in all within its deadline; `Overloaded` when too many wait already.
     pub async fn up_to_date(&self, consensus: &Consensus) -> Result<(), ReadError> {
         let arrived = Instant::now();
+        // A read that began earlier proves nothing for this call, except that there is no quorum.
+        let enough =
+            |last: &Round| last.started >= arrived || (last.result.is_err() && last.ended >= arrived);
+        self.round(consensus, arrived + DEADLINE, enough).await
+    }
+
+    /// Whether a quorum confirmed a read just now, or confirms one by `deadline`.
+    ///
+    /// # Errors
+    /// As [`up_to_date`](Self::up_to_date).
+    pub async fn lately(&self, consensus: &Consensus, deadline: Instant) -> Result<(), ReadError> {
+        let arrived = Instant::now();
+        let enough = |last: &Round| last.ended + CONFIRM_EVERY > arrived;
+        self.round(consensus, deadline, enough).await
+    }
+
+    async fn round(
+        &self,
+        consensus: &Consensus,
+        deadline: Instant,
+        enough: impl Fn(&Round) -> bool,
+    ) -> Result<(), ReadError> {
+        let late = |_| ReadError::NoQuorum("none answered in time".into());
         let _place = self.waiting.try_acquire().map_err(|_| ReadError::Overloaded)?;
-        let mut last = self.last.lock().await;
-        if let Some((started, result)) = &*last {
-            if *started >= arrived {
-                return result.clone();
+        let mut last = timeout_at(deadline, self.last.lock()).await.map_err(late)?;
+        if let Some(last) = &*last {
+            if enough(last) {
+                return last.result.clone();
             }
-            sleep_until(*started + CONFIRM_EVERY).await;
+            sleep_until(deadline.min(last.started + CONFIRM_EVERY)).await;
         }
         let started = Instant::now();
-        let result = consensus.read().await.map(|_| ());
-        *last = Some((started, result.clone()));
+        let read = timeout_at(deadline, consensus.read()).await;
+        let result = read.map_err(late).and_then(|read| read.map(|_| ()));
+        *last = Some(Round {
+            started,
+            ended: Instant::now(),
+            result: result.clone(),
+        });
         result
     }
 }
@@ -107,11 +146,18 @@ fn expired(token: &Token, state: &State) -> bool {
         .is_some_and(|end| end <= state.now() || end <= clock())
 }
 
-fn check(state: &State, shown: &ApiToken, action: Action) -> Option<Result<Caller, Problem>> {
+fn check(state: &State, shown: &ApiToken, action: Action) -> Option<Result<Arc<Token>, Problem>> {
     let known = state.token(TokenId(shown.id()))?;
-    Some(if !shown.verify(&known.hash) {
+    Some(if shown.verify(&known.hash) {
+        may(state, known, action).map(|_| Arc::clone(known))
+    } else {
         Err(refused("the token is not valid: check that it was copied whole"))
-    } else if expired(known, state) {
+    })
+}
+
+/// Whether the holder of a token may do this now.
+fn may(state: &State, known: &Token, action: Action) -> Result<Caller, Problem> {
+    if expired(known, state) {
         let detail = format!(
             "token `{}` has expired: ask an administrator for a new one",
             known.name
@@ -125,7 +171,7 @@ fn check(state: &State, shown: &ApiToken, action: Action) -> Option<Result<Calle
         Err(Problem::new(Code::Forbidden, detail))
     } else {
         Ok(Caller { token: known.id })
-    })
+    }
 }
 
 impl App {
@@ -134,13 +180,34 @@ impl App {
     /// # Errors
     /// 401 or 403; 503 when the token is unknown here and no quorum can say whether it exists.
     pub async fn authorize(&self, headers: &HeaderMap, action: Action) -> Result<Caller, Problem> {
-        let shown = bearer(headers)?;
-        if let Some(verdict) = check(&self.consensus().state(), &shown, action) {
+        if let Some(verdict) = self.recognize(headers, action) {
             return verdict;
         }
+        let shown = bearer(headers)?;
+        if let Some(verdict) = check(&self.consensus().peek(), &shown, action) {
+            return verdict.map(|known| self.remember(headers, known));
+        }
         self.confirm().up_to_date(self.consensus()).await?;
-        check(&self.consensus().state(), &shown, action)
+        check(&self.consensus().peek(), &shown, action)
             .unwrap_or_else(|| Err(refused("the token is unknown or was revoked")))
+            .map(|known| self.remember(headers, known))
+    }
+
+    /// The verdict over a header that was verified before, if its token still is what it was.
+    fn recognize(&self, headers: &HeaderMap, action: Action) -> Option<Result<Caller, Problem>> {
+        let verified = self.verified().find(headers.get(header::AUTHORIZATION)?)?;
+        let state = self.consensus().peek();
+        let known = state.token(verified.id)?;
+        // Any change of a token makes another one of it.
+        Arc::ptr_eq(known, &verified).then(|| may(&state, known, action))
+    }
+
+    fn remember(&self, headers: &HeaderMap, known: Arc<Token>) -> Caller {
+        let caller = Caller { token: known.id };
+        if let Some(given) = headers.get(header::AUTHORIZATION) {
+            self.verified().keep(given.clone(), known);
+        }
+        caller
     }
 
     /// Whether a caller that was let in may still stay, for streams that last.

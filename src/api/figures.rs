@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use metrics::{Counter, Histogram, counter, histogram};
 
-use crate::telemetry::{HTTP_REQUESTS, HTTP_SECONDS};
+use super::params::Consistency;
+use crate::telemetry::{HTTP_REQUESTS, HTTP_SECONDS, READS};
 
 #[derive(Debug)]
 struct Kind {
@@ -47,5 +48,35 @@ impl Figures {
             counter.increment(1);
         }
         kind.seconds.record(took);
+    }
+}
+
+/// Reads, by how fresh they had to be.
+#[derive(Debug)]
+pub struct Reads {
+    linearizable: Counter,
+    stale: Counter,
+    cached: Counter,
+}
+
+impl Reads {
+    /// Looks the handles up; the recorder has to be installed before.
+    pub fn new() -> Self {
+        let of = |consistency: &'static str| counter!(READS, "consistency" => consistency);
+        Self {
+            linearizable: of("linearizable"),
+            stale: of("stale"),
+            cached: of("cached"),
+        }
+    }
+
+    /// Notes one read.
+    pub fn note(&self, consistency: Consistency) {
+        let counter = match consistency {
+            Consistency::Linearizable => &self.linearizable,
+            Consistency::Stale => &self.stale,
+            Consistency::Cached => &self.cached,
+        };
+        counter.increment(1);
     }
 }
