@@ -71,11 +71,18 @@ impl Confirm {
     /// # Errors
     /// As [`Consensus::read`], all in all within its deadline; `Overloaded` when too many wait already.
     pub async fn up_to_date(&self, consensus: &Consensus) -> Result<(), ReadError> {
+        self.up_to_date_by(consensus.read()).await
+    }
+
+    async fn up_to_date_by<T>(
+        &self,
+        read: impl Future<Output = Result<T, ReadError>>,
+    ) -> Result<(), ReadError> {
         let arrived = Instant::now();
         // A read that began earlier proves nothing for this call, except that there is no quorum.
         let enough =
             |last: &Round| last.started >= arrived || (last.result.is_err() && last.ended >= arrived);
-        self.round(consensus, arrived + DEADLINE, enough).await
+        self.round(read, arrived + DEADLINE, enough).await
     }
 
     /// Whether a quorum confirmed a read just now, or confirms one by `deadline`.
@@ -83,14 +90,22 @@ impl Confirm {
     /// # Errors
     /// As [`up_to_date`](Self::up_to_date).
     pub async fn lately(&self, consensus: &Consensus, deadline: Instant) -> Result<(), ReadError> {
-        let arrived = Instant::now();
-        let enough = |last: &Round| last.ended + CONFIRM_EVERY > arrived;
-        self.round(consensus, deadline, enough).await
+        self.lately_by(consensus.read(), deadline).await
     }
 
-    async fn round(
+    async fn lately_by<T>(
         &self,
-        consensus: &Consensus,
+        read: impl Future<Output = Result<T, ReadError>>,
+        deadline: Instant,
+    ) -> Result<(), ReadError> {
+        let arrived = Instant::now();
+        let enough = |last: &Round| last.ended + CONFIRM_EVERY > arrived;
+        self.round(read, deadline, enough).await
+    }
+
+    async fn round<T>(
+        &self,
+        read: impl Future<Output = Result<T, ReadError>>,
         deadline: Instant,
         enough: impl Fn(&Round) -> bool,
     ) -> Result<(), ReadError> {
@@ -104,7 +119,7 @@ impl Confirm {
             sleep_until(deadline.min(last.started + CONFIRM_EVERY)).await;
         }
         let started = Instant::now();
-        let read = timeout_at(deadline, consensus.read()).await;
+        let read = timeout_at(deadline, read).await;
         let result = read.map_err(late).and_then(|read| read.map(|_| ()));
         *last = Some(Round {
             started,
@@ -227,6 +242,51 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, value.parse().unwrap());
         headers
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waited_for_a_failed_round_shares_it_and_nobody_waits_for_two() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let (confirm, reads) = (Confirm::default(), AtomicUsize::new(0));
+        let fails = || async {
+            reads.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(DEADLINE).await;
+            Err::<(), _>(ReadError::NoQuorum("x".into()))
+        };
+        let ask = async |after: Duration| {
+            tokio::time::sleep(after).await;
+            let began = Instant::now();
+            let result = confirm.up_to_date_by(fails()).await;
+            assert!(matches!(result, Err(ReadError::NoQuorum(_))));
+            assert!(began.elapsed() <= DEADLINE, "{:?}", began.elapsed());
+        };
+        let second = Duration::from_secs(1);
+        tokio::join!(ask(Duration::ZERO), ask(second), ask(second));
+        assert_eq!(reads.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_round_that_began_earlier_confirms_nothing() {
+        let confirm = Confirm::default();
+        let reads = std::sync::atomic::AtomicUsize::new(0);
+        let works = || async {
+            reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok(())
+        };
+        let late = async |after: u64| {
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            confirm.up_to_date_by(works()).await.unwrap();
+        };
+        tokio::join!(late(0), late(10), late(20));
+        assert_eq!(reads.load(std::sync::atomic::Ordering::Relaxed), 2);
+        let lately = confirm.lately_by(works(), Instant::now() + DEADLINE);
+        lately.await.unwrap();
+        assert_eq!(
+            reads.load(std::sync::atomic::Ordering::Relaxed),
+            2,
+            "just found out"
+        );
     }
 
     #[test]

@@ -80,3 +80,30 @@ impl Reads {
         counter.increment(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn reads_are_counted_by_their_consistency() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let text = metrics::with_local_recorder(&recorder, || {
+            let reads = Reads::new();
+            for consistency in [Consistency::Stale, Consistency::Linearizable, Consistency::Stale] {
+                reads.note(consistency);
+            }
+            recorder.handle().render()
+        });
+        assert!(
+            text.contains(r#"quorate_reads_total{consistency="stale"} 2"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"quorate_reads_total{consistency="linearizable"} 1"#),
+            "{text}"
+        );
+    }
+}
