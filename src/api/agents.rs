@@ -105,14 +105,16 @@ pub(super) async fn deploy(State(app): State<App>, request: Request) -> Result<R
         ("name" = String, Path, description = "name or id"),
         ("consistency" = Option<String>, Query, description = "`linearizable` (default), `stale` or `cached`"),
         ("min_revision" = Option<u64>, Query, description = "wait until this revision is applied"),
+        ("If-None-Match" = Option<String>, Header, description = "304 when the version is among these"),
     ),
-    responses((status = 200, body = AgentView), (status = 404, description = "There is no such agent")))]
+    responses((status = 200, body = AgentView), (status = 304, description = "The version is the one of `If-None-Match`"), (status = 404, description = "There is no such agent")))]
 pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Read).await?;
-    let name: Name = call.path().await?;
+    let call = app.admit(request, Action::Read).await?;
+    let name: Name = call.name_in("/api/v1/agents/")?;
+    let unless = precondition::for_read(call.headers())?;
     let view = app.view(&call.params(READ)?).await?;
     match view.state.find_agent(&name) {
-        Some(agent) => Ok(view.object(agent.version, &shown(&view.state, agent))),
+        Some(agent) => Ok(view.object(&unless, agent.version, &shown(&view.state, agent))),
         None => Err(Problem::new(
             Code::NotFound,
             format!("there is no agent `{name}`"),
@@ -131,8 +133,8 @@ pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Resp
     ),
     responses((status = 200, body = List<Explained>), (status = 404, description = "There is no such agent")))]
 pub(super) async fn explain(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Read).await?;
-    let name: Name = call.path().await?;
+    let call = app.admit(request, Action::Read).await?;
+    let name: Name = call.name_in("/api/v1/agents/")?;
     let params = call.params(EXPLAIN)?;
     let limit = Paging::of(&params)?.limit;
     let view = app.view(&params).await?;
@@ -214,7 +216,7 @@ pub(super) async fn delete(State(app): State<App>, request: Request) -> Result<R
 
 async fn set_desired(app: App, request: Request, desired: Desired) -> Result<Response, Problem> {
     let mut call = app.admit(request, Action::Write).await?;
-    let name: Name = call.path().await?;
+    let name: Name = call.name_in("/api/v1/agents/")?;
     call.params(&[])?;
     let condition = precondition::for_change(call.headers())?;
     let body = call.bytes(0).await?;

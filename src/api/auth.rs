@@ -6,12 +6,15 @@
 //! [`CONFIRM_EVERY`] apart: a flood of bad tokens costs the leader ten reads a second, no more.
 //! A token revoked elsewhere is accepted until the revocation has been applied here.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use axum::http::{HeaderMap, header};
 use tokio::{
     sync::{Mutex, Semaphore},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
@@ -19,7 +22,7 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    consensus::{Consensus, ReadError},
+    consensus::{Consensus, DEADLINE, ReadError},
     model::{Millis, Token, TokenId},
     security::{Action, ApiToken},
     state::State,
@@ -41,8 +44,16 @@ pub struct Caller {
 /// A linearizable read that all who need one at about the same time share.
 #[derive(Debug)]
 pub struct Confirm {
-    last: Mutex<Option<(Instant, Result<(), ReadError>)>>,
+    last: Mutex<Option<Round>>,
     waiting: Semaphore,
+}
+
+/// One such read.
+#[derive(Debug)]
+struct Round {
+    started: Instant,
+    ended: Instant,
+    result: Result<(), ReadError>,
 }
 
 impl Default for Confirm {
@@ -58,20 +69,63 @@ impl Confirm {
     /// Returns once the local state holds everything acknowledged before this call.
     ///
     /// # Errors
-    /// As [`Consensus::read`]; `Overloaded` when too many wait already.
+    /// As [`Consensus::read`], all in all within its deadline; `Overloaded` when too many wait already.
     pub async fn up_to_date(&self, consensus: &Consensus) -> Result<(), ReadError> {
+        self.up_to_date_by(consensus.read()).await
+    }
+
+    async fn up_to_date_by<T>(
+        &self,
+        read: impl Future<Output = Result<T, ReadError>>,
+    ) -> Result<(), ReadError> {
         let arrived = Instant::now();
+        // A read that began earlier proves nothing for this call, except that there is no quorum.
+        let enough =
+            |last: &Round| last.started >= arrived || (last.result.is_err() && last.ended >= arrived);
+        self.round(read, arrived + DEADLINE, enough).await
+    }
+
+    /// Whether a quorum confirmed a read just now, or confirms one by `deadline`.
+    ///
+    /// # Errors
+    /// As [`up_to_date`](Self::up_to_date).
+    pub async fn lately(&self, consensus: &Consensus, deadline: Instant) -> Result<(), ReadError> {
+        self.lately_by(consensus.read(), deadline).await
+    }
+
+    async fn lately_by<T>(
+        &self,
+        read: impl Future<Output = Result<T, ReadError>>,
+        deadline: Instant,
+    ) -> Result<(), ReadError> {
+        let arrived = Instant::now();
+        let enough = |last: &Round| last.ended + CONFIRM_EVERY > arrived;
+        self.round(read, deadline, enough).await
+    }
+
+    async fn round<T>(
+        &self,
+        read: impl Future<Output = Result<T, ReadError>>,
+        deadline: Instant,
+        enough: impl Fn(&Round) -> bool,
+    ) -> Result<(), ReadError> {
+        let late = |_| ReadError::NoQuorum("none answered in time".into());
         let _place = self.waiting.try_acquire().map_err(|_| ReadError::Overloaded)?;
-        let mut last = self.last.lock().await;
-        if let Some((started, result)) = &*last {
-            if *started >= arrived {
-                return result.clone();
+        let mut last = timeout_at(deadline, self.last.lock()).await.map_err(late)?;
+        if let Some(last) = &*last {
+            if enough(last) {
+                return last.result.clone();
             }
-            sleep_until(*started + CONFIRM_EVERY).await;
+            sleep_until(deadline.min(last.started + CONFIRM_EVERY)).await;
         }
         let started = Instant::now();
-        let result = consensus.read().await.map(|_| ());
-        *last = Some((started, result.clone()));
+        let read = timeout_at(deadline, read).await;
+        let result = read.map_err(late).and_then(|read| read.map(|_| ()));
+        *last = Some(Round {
+            started,
+            ended: Instant::now(),
+            result: result.clone(),
+        });
         result
     }
 }
@@ -107,11 +161,18 @@ fn expired(token: &Token, state: &State) -> bool {
         .is_some_and(|end| end <= state.now() || end <= clock())
 }
 
-fn check(state: &State, shown: &ApiToken, action: Action) -> Option<Result<Caller, Problem>> {
+fn check(state: &State, shown: &ApiToken, action: Action) -> Option<Result<Arc<Token>, Problem>> {
     let known = state.token(TokenId(shown.id()))?;
-    Some(if !shown.verify(&known.hash) {
+    Some(if shown.verify(&known.hash) {
+        may(state, known, action).map(|_| Arc::clone(known))
+    } else {
         Err(refused("the token is not valid: check that it was copied whole"))
-    } else if expired(known, state) {
+    })
+}
+
+/// Whether the holder of a token may do this now.
+fn may(state: &State, known: &Token, action: Action) -> Result<Caller, Problem> {
+    if expired(known, state) {
         let detail = format!(
             "token `{}` has expired: ask an administrator for a new one",
             known.name
@@ -125,7 +186,7 @@ fn check(state: &State, shown: &ApiToken, action: Action) -> Option<Result<Calle
         Err(Problem::new(Code::Forbidden, detail))
     } else {
         Ok(Caller { token: known.id })
-    })
+    }
 }
 
 impl App {
@@ -134,13 +195,34 @@ impl App {
     /// # Errors
     /// 401 or 403; 503 when the token is unknown here and no quorum can say whether it exists.
     pub async fn authorize(&self, headers: &HeaderMap, action: Action) -> Result<Caller, Problem> {
+        if let Some(verdict) = self.recognize(headers, action) {
+            return verdict;
+        }
         let shown = bearer(headers)?;
         if let Some(verdict) = check(&self.consensus().objects(), &shown, action) {
-            return verdict;
+            return verdict.map(|known| self.remember(headers, known));
         }
         self.confirm().up_to_date(self.consensus()).await?;
         check(&self.consensus().objects(), &shown, action)
             .unwrap_or_else(|| Err(refused("the token is unknown or was revoked")))
+            .map(|known| self.remember(headers, known))
+    }
+
+    /// The verdict over a header that was verified before, if its token still is what it was.
+    fn recognize(&self, headers: &HeaderMap, action: Action) -> Option<Result<Caller, Problem>> {
+        let verified = self.verified().find(headers.get(header::AUTHORIZATION)?)?;
+        let state = self.consensus().objects();
+        let known = state.token(verified.id)?;
+        // Any change of a token makes another one of it.
+        Arc::ptr_eq(known, &verified).then(|| may(&state, known, action))
+    }
+
+    fn remember(&self, headers: &HeaderMap, known: Arc<Token>) -> Caller {
+        let caller = Caller { token: known.id };
+        if let Some(given) = headers.get(header::AUTHORIZATION) {
+            self.verified().keep(given.clone(), known);
+        }
+        caller
     }
 
     /// Whether a caller that was let in may still stay, for streams that last.
@@ -160,6 +242,51 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, value.parse().unwrap());
         headers
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waited_for_a_failed_round_shares_it_and_nobody_waits_for_two() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let (confirm, reads) = (Confirm::default(), AtomicUsize::new(0));
+        let fails = || async {
+            reads.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(DEADLINE).await;
+            Err::<(), _>(ReadError::NoQuorum("x".into()))
+        };
+        let ask = async |after: Duration| {
+            tokio::time::sleep(after).await;
+            let began = Instant::now();
+            let result = confirm.up_to_date_by(fails()).await;
+            assert!(matches!(result, Err(ReadError::NoQuorum(_))));
+            assert!(began.elapsed() <= DEADLINE, "{:?}", began.elapsed());
+        };
+        let second = Duration::from_secs(1);
+        tokio::join!(ask(Duration::ZERO), ask(second), ask(second));
+        assert_eq!(reads.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_round_that_began_earlier_confirms_nothing() {
+        let confirm = Confirm::default();
+        let reads = std::sync::atomic::AtomicUsize::new(0);
+        let works = || async {
+            reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok(())
+        };
+        let late = async |after: u64| {
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            confirm.up_to_date_by(works()).await.unwrap();
+        };
+        tokio::join!(late(0), late(10), late(20));
+        assert_eq!(reads.load(std::sync::atomic::Ordering::Relaxed), 2);
+        let lately = confirm.lately_by(works(), Instant::now() + DEADLINE);
+        lately.await.unwrap();
+        assert_eq!(
+            reads.load(std::sync::atomic::Ordering::Relaxed),
+            2,
+            "just found out"
+        );
     }
 
     #[test]

@@ -6,9 +6,8 @@
 use std::str::FromStr;
 
 use axum::{
-    RequestPartsExt,
     body::Body,
-    extract::{Path, Request},
+    extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::Response,
 };
@@ -63,22 +62,23 @@ impl Call {
         &self.parts.headers
     }
 
-    /// The name or id in the path.
+    /// The name or id in the path: the piece that follows `prefix`.
     ///
     /// # Errors
     /// `invalid_name` with the type's own words.
-    pub async fn path<T>(&mut self) -> Result<T, Problem>
+    pub fn name_in<T>(&self, prefix: &str) -> Result<T, Problem>
     where
         T: FromStr,
         T::Err: std::fmt::Display,
     {
-        let Path(text) = self
-            .parts
-            .extract::<Path<String>>()
-            .await
-            .map_err(|_| Problem::new(Code::InvalidName, "the path is not valid UTF-8"))?;
-        text.parse()
-            .map_err(|error| Problem::new(Code::InvalidName, format!("{error}")))
+        let rest = self.parts.uri.path().strip_prefix(prefix).unwrap_or_default();
+        let piece = rest.split('/').next().unwrap_or_default();
+        let parsed = if piece.contains('%') {
+            plain(piece)?.parse()
+        } else {
+            piece.parse()
+        };
+        parsed.map_err(|error| Problem::new(Code::InvalidName, format!("{error}")))
     }
 
     /// The query parameters, of which only `known` ones may be given.
@@ -109,6 +109,21 @@ impl Call {
         Ok((body::parse(&bytes)?, bytes))
     }
 
+    /// For changes that are no commands of the log: a key could not keep what it promises there.
+    ///
+    /// # Errors
+    /// `invalid_idempotency_key` when there is one.
+    pub fn no_key(&self) -> Result<(), Problem> {
+        if self.parts.headers.contains_key(IDEMPOTENCY_KEY) {
+            return Err(Problem::new(
+                Code::InvalidIdempotencyKey,
+                "changes of the managers themselves are not in the log, which is what remembers keys: leave \
+                 `Idempotency-Key` out, and look at `GET /api/v1/cluster/managers` before you try again",
+            ));
+        }
+        Ok(())
+    }
+
     /// The idempotency key, bound to the caller and to what is asked for.
     ///
     /// # Errors
@@ -133,6 +148,30 @@ impl Call {
             fingerprint: fingerprint(&self.parts, body),
         }))
     }
+}
+
+/// A piece of a path without its percent-encoding (RFC 3986, section 2.1).
+fn plain(piece: &str) -> Result<String, Problem> {
+    let mut bytes = Vec::with_capacity(piece.len());
+    let mut rest = piece.as_bytes().iter();
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    while let Some(byte) = rest.next() {
+        let decoded = if *byte == b'%' {
+            digit(rest.next())
+                .zip(digit(rest.next()))
+                .map(|(high, low)| high * 16 + low)
+        } else {
+            Some(u32::from(*byte))
+        };
+        bytes.extend(decoded.and_then(|decoded| u8::try_from(decoded).ok()));
+        if decoded.is_none() {
+            return Err(Problem::new(
+                Code::InvalidName,
+                "a `%` in the path has no two digits after it",
+            ));
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| Problem::new(Code::InvalidName, "the path is not valid UTF-8"))
 }
 
 /// What a request asks for, in 8 bytes: the same key with another fingerprint is refused.
@@ -216,6 +255,30 @@ mod tests {
             key("PUT", "/a", &[], b"y"),
         ] {
             assert_ne!(first.fingerprint, other.fingerprint);
+        }
+    }
+
+    #[test]
+    fn names_are_taken_out_of_the_path() {
+        let name = |uri: &str| {
+            let name = call("GET", uri, &[]).name_in::<crate::model::Name>("/api/v1/agents/");
+            name.map(|name| name.to_string())
+                .map_err(|problem| problem.code())
+        };
+        for good in [
+            "/api/v1/agents/web-1",
+            "/api/v1/agents/web-1/start?x=1",
+            "/api/v1/agents/web%2d1",
+            "/api/v1/agents/%77eb%2D1/stop",
+        ] {
+            assert_eq!(name(good).unwrap(), "web-1", "{good}");
+        }
+        for bad in ["", "%", "%2", "%zz", "%+1", "%ff", "..%2Fx", "%00", "A"] {
+            assert_eq!(
+                name(&format!("/api/v1/agents/{bad}")),
+                Err(Code::InvalidName),
+                "{bad}"
+            );
         }
     }
 

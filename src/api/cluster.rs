@@ -4,18 +4,23 @@ use std::collections::BTreeMap;
 
 use axum::{
     extract::{Request, State},
-    http::StatusCode,
+    http::{HeaderValue, StatusCode},
     response::Response,
 };
 
+use tokio::time::Instant;
+
 use super::{
-    App, call, precondition,
+    App, call,
+    headers::QUORATE_SOURCE,
+    params::only_local,
+    precondition,
     problem::Problem,
     routes::Routes,
     types::{Changed, Check, ClusterStatus, Health, List, ManagerView, TransferRequest},
 };
 use crate::{
-    consensus::{ManagerStatus, Status},
+    consensus::{DEADLINE, ManagerStatus, Status},
     model::{ContainerState, EngineState, ManagerId},
     security::Action,
     state,
@@ -28,6 +33,14 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get("/api/v1/cluster/managers", managers)
         .delete("/api/v1/cluster/managers/{id}", remove_manager)
         .post("/api/v1/cluster/transfer", transfer)
+}
+
+/// Says that an answer is what this manager sees.
+fn local(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(QUORATE_SOURCE, HeaderValue::from_static("local"));
+    response
 }
 
 fn shown(status: &ManagerStatus) -> ManagerView {
@@ -44,10 +57,11 @@ fn shown(status: &ManagerStatus) -> ManagerView {
 
 /// The cluster as the answering manager sees it. Needs no quorum, and may be old.
 #[utoipa::path(get, path = "/api/v1/cluster/status", tag = "cluster",
+    params(("consistency" = Option<String>, Query, description = "`stale` or `cached`; the answer is local all the same")),
     responses((status = 200, body = ClusterStatus)))]
 pub(super) async fn status(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let call = app.admit(request, Action::Read).await?;
-    call.params(&["consistency"])?;
+    only_local(&call.params(&["consistency"])?)?;
     let state = app.consensus().state();
     let status = app.consensus().status();
     let answer = ClusterStatus {
@@ -58,7 +72,7 @@ pub(super) async fn status(State(app): State<App>, request: Request) -> Result<R
         revision: state.revision(),
         managers: status.managers.values().map(shown).collect(),
     };
-    Ok(call::json(StatusCode::OK, state.revision(), &answer))
+    Ok(local(call::json(StatusCode::OK, state.revision(), &answer)))
 }
 
 /// Whether all is well, check by check. Always 200: `healthy` has the verdict.
@@ -67,7 +81,10 @@ pub(super) async fn status(State(app): State<App>, request: Request) -> Result<R
 pub(super) async fn health(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let call = app.admit(request, Action::Read).await?;
     call.params(&[])?;
-    let quorum = app.confirm().up_to_date(app.consensus()).await;
+    let quorum = app
+        .probe()
+        .lately(app.consensus(), Instant::now() + DEADLINE)
+        .await;
     let state = app.consensus().state();
     let status = app.consensus().status();
     let mut checks = vec![
@@ -164,10 +181,11 @@ fn containers_check(state: &state::State) -> Check {
 
 /// Lists the managers as the answering one sees them. Needs no quorum, and may be old.
 #[utoipa::path(get, path = "/api/v1/cluster/managers", tag = "cluster",
+    params(("consistency" = Option<String>, Query, description = "`stale` or `cached`; the answer is local all the same")),
     responses((status = 200, body = List<ManagerView>)))]
 pub(super) async fn managers(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let call = app.admit(request, Action::Read).await?;
-    call.params(&["consistency"])?;
+    only_local(&call.params(&["consistency"])?)?;
     let revision = app.consensus().state().revision();
     let status = app.consensus().status();
     let list = List {
@@ -175,7 +193,7 @@ pub(super) async fn managers(State(app): State<App>, request: Request) -> Result
         next: None,
         revision,
     };
-    Ok(call::json(StatusCode::OK, revision, &list))
+    Ok(local(call::json(StatusCode::OK, revision, &list)))
 }
 
 /// Removes a manager for ever; its id is never given out again. Refused when it would cost the quorum.
@@ -185,13 +203,16 @@ pub(super) async fn managers(State(app): State<App>, request: Request) -> Result
         (status = 200, body = Changed),
         (status = 404, description = "There is no such manager"),
         (status = 409, description = "It would cost the quorum, or another change is under way"),
+        (status = 503, description = "No leader took it; nothing was changed"),
         (status = 504, description = "The outcome is unknown"),
     ))]
 pub(super) async fn remove_manager(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let mut call = app.admit(request, Action::Admin).await?;
-    let id: ManagerId = call.path().await?;
+    let id: ManagerId = call.name_in("/api/v1/cluster/managers/")?;
     call.params(&[])?;
     precondition::none(call.headers())?;
+    call.no_key()?;
+    call.bytes(0).await?;
     app.consensus().remove_manager(id).await?;
     Ok(changed(&app))
 }
@@ -202,12 +223,14 @@ pub(super) async fn remove_manager(State(app): State<App>, request: Request) -> 
     responses(
         (status = 200, body = Changed),
         (status = 404, description = "There is no such manager"),
+        (status = 503, description = "No leader took it; nothing was changed"),
         (status = 504, description = "The outcome is unknown"),
     ))]
 pub(super) async fn transfer(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let mut call = app.admit(request, Action::Admin).await?;
     call.params(&[])?;
     precondition::none(call.headers())?;
+    call.no_key()?;
     let (wanted, _) = call.json::<TransferRequest>().await?;
     app.consensus().transfer_leadership(wanted.to).await?;
     Ok(changed(&app))

@@ -3,8 +3,8 @@
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::Response,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use super::{
     App,
     headers::QUORATE_REVISION,
     params::{LIST, Paging, Params},
-    precondition,
+    precondition::{self, Unless},
     problem::{Code, Problem},
     routes::Routes,
     types::{Changed, ConfigPut, ConfigValue, ConfigView, List},
@@ -26,6 +26,9 @@ use crate::{
     state,
 };
 
+/// What stands before a config's name in its path.
+const AT: &str = "/api/v1/configs/";
+
 /// The parameters of a read of one config.
 const GET: &[&str] = &["consistency", "min_revision", "watch"];
 
@@ -35,6 +38,23 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get("/api/v1/configs/{name}", get)
         .put("/api/v1/configs/{name}", put)
         .delete("/api/v1/configs/{name}", delete)
+}
+
+/// The calls of this API that programs make most, answered without looking for their route.
+///
+/// # Errors
+/// The request, when it is another call.
+pub(super) async fn at_once(app: &App, request: Request) -> Result<Response, Request> {
+    let path = request.uri().path();
+    let is_ours = path
+        .strip_prefix(AT)
+        .is_some_and(|name| !name.is_empty() && !name.contains('/'));
+    let answer = match *request.method() {
+        Method::GET if is_ours => get(State(app.clone()), request).await,
+        Method::PUT if is_ours => put(State(app.clone()), request).await,
+        _ => return Err(request),
+    };
+    Ok(answer.into_response())
 }
 
 fn absent(name: &Name) -> Problem {
@@ -77,32 +97,29 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Res
         (status = 404, description = "There is no such config"),
     ))]
 pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Read).await?;
-    let name: Name = call.path().await?;
+    let call = app.admit(request, Action::Read).await?;
+    let name: Name = call.name_in(AT)?;
     let params = call.params(GET)?;
     if params.flag("watch")? {
         return watch::config(app, call.caller, call.headers(), name, &params).await;
     }
-    read(&app, call.headers(), &name, &params).await
+    read(&app, &precondition::for_read(call.headers())?, &name, &params).await
 }
 
-async fn read(app: &App, asked: &HeaderMap, name: &Name, params: &Params) -> Result<Response, Problem> {
+async fn read(app: &App, unless: &Unless, name: &Name, params: &Params) -> Result<Response, Problem> {
     let view = app.view(params).await?;
     let Some(config) = view.state.config(name) else {
         return Err(absent(name).header(QUORATE_REVISION, view.state.revision().into()));
     };
-    let unchanged = precondition::not_modified(asked, config.version)?;
-    let mut response = if unchanged {
+    let mut response = if unless.has(config.version) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
         let mut response = Response::new(Body::from(config.value.clone()));
-        // Checked when it was put; anything else is told as bytes.
-        let kind = HeaderValue::from_str(&config.content_type)
-            .unwrap_or(HeaderValue::from_static("application/octet-stream"));
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, kind);
+        headers.reserve(6);
+        headers.insert(header::CONTENT_TYPE, kind(&config.content_type));
         // A browser must not make a page out of what someone stored.
         headers.insert(
             header::X_CONTENT_TYPE_OPTIONS,
@@ -110,11 +127,22 @@ async fn read(app: &App, asked: &HeaderMap, name: &Name, params: &Params) -> Res
         );
         response
     };
-    let headers = response.headers_mut();
-    headers.insert(header::ETAG, precondition::etag(config.version));
-    headers.insert(QUORATE_REVISION, view.state.revision().into());
-    view.stamp(&mut response);
+    let etag = precondition::etag(config.version);
+    response.headers_mut().insert(header::ETAG, etag);
+    view.note(&mut response);
     Ok(response)
+}
+
+/// A Content-Type as a header. It was checked when it was put, and the usual ones are ready.
+fn kind(content_type: &str) -> HeaderValue {
+    match content_type {
+        "text/plain" => HeaderValue::from_static("text/plain"),
+        "application/json" => HeaderValue::from_static("application/json"),
+        "application/octet-stream" => HeaderValue::from_static("application/octet-stream"),
+        // What is none, and should not be there, is told as bytes.
+        other => HeaderValue::from_str(other)
+            .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream")),
+    }
 }
 
 /// Writes a config: the body is the value, at most 256 KiB. `If-Match` makes it a compare-and-swap,
@@ -135,7 +163,7 @@ async fn read(app: &App, asked: &HeaderMap, name: &Name, params: &Params) -> Res
     ))]
 pub(super) async fn put(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let mut call = app.admit(request, Action::Write).await?;
-    let name: Name = call.path().await?;
+    let name: Name = call.name_in(AT)?;
     call.params(&[])?;
     let condition = precondition::for_write(call.headers())?;
     let content_type = content_type(call.headers())?;
@@ -217,7 +245,7 @@ fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
     ))]
 pub(super) async fn delete(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let mut call = app.admit(request, Action::Write).await?;
-    let name: Name = call.path().await?;
+    let name: Name = call.name_in(AT)?;
     call.params(&[])?;
     let condition = precondition::for_change(call.headers())?;
     let body = call.bytes(0).await?;

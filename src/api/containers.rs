@@ -96,14 +96,16 @@ pub(super) async fn register(State(app): State<App>, request: Request) -> Result
         ("name" = String, Path, description = "name or id"),
         ("consistency" = Option<String>, Query, description = "`linearizable` (default), `stale` or `cached`"),
         ("min_revision" = Option<u64>, Query, description = "wait until this revision is applied"),
+        ("If-None-Match" = Option<String>, Header, description = "304 when the version is among these"),
     ),
-    responses((status = 200, body = ContainerView), (status = 404, description = "There is no such container")))]
+    responses((status = 200, body = ContainerView), (status = 304, description = "The version is the one of `If-None-Match`"), (status = 404, description = "There is no such container")))]
 pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Read).await?;
-    let name: Name = call.path().await?;
+    let call = app.admit(request, Action::Read).await?;
+    let name: Name = call.name_in("/api/v1/containers/")?;
+    let unless = precondition::for_read(call.headers())?;
     let view = app.view(&call.params(READ)?).await?;
     match view.state.find_container(&name) {
-        Some(container) => Ok(view.object(container.version, &shown(&view.state, container))),
+        Some(container) => Ok(view.object(&unless, container.version, &shown(&view.state, container))),
         None => Err(Problem::new(
             Code::NotFound,
             format!("there is no container `{name}`"),
@@ -126,7 +128,7 @@ pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Resp
     ))]
 pub(super) async fn remove(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let mut call = app.admit(request, Action::Write).await?;
-    let name: Name = call.path().await?;
+    let name: Name = call.name_in("/api/v1/containers/")?;
     call.params(&[])?;
     let condition = precondition::for_change(call.headers())?;
     let body = call.bytes(0).await?;

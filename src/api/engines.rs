@@ -86,14 +86,16 @@ pub(super) async fn add(State(app): State<App>, request: Request) -> Result<Resp
         ("name" = String, Path, description = "name or id"),
         ("consistency" = Option<String>, Query, description = "`linearizable` (default), `stale` or `cached`"),
         ("min_revision" = Option<u64>, Query, description = "wait until this revision is applied"),
+        ("If-None-Match" = Option<String>, Header, description = "304 when the version is among these"),
     ),
-    responses((status = 200, body = EngineView), (status = 404, description = "There is no such engine")))]
+    responses((status = 200, body = EngineView), (status = 304, description = "The version is the one of `If-None-Match`"), (status = 404, description = "There is no such engine")))]
 pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Read).await?;
-    let name: Name = call.path().await?;
+    let call = app.admit(request, Action::Read).await?;
+    let name: Name = call.name_in("/api/v1/engines/")?;
+    let unless = precondition::for_read(call.headers())?;
     let view = app.view(&call.params(READ)?).await?;
     match view.state.find_engine(&name) {
-        Some(engine) => Ok(view.object(engine.version, &EngineView::from(engine.as_ref()))),
+        Some(engine) => Ok(view.object(&unless, engine.version, &EngineView::from(engine.as_ref()))),
         None => Err(Problem::new(
             Code::NotFound,
             format!("there is no engine `{name}`"),
@@ -115,7 +117,7 @@ pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Resp
     ))]
 pub(super) async fn remove(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let mut call = app.admit(request, Action::Write).await?;
-    let name: Name = call.path().await?;
+    let name: Name = call.name_in("/api/v1/engines/")?;
     call.params(&[])?;
     let condition = precondition::for_change(call.headers())?;
     let body = call.bytes(0).await?;

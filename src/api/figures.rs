@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use metrics::{Counter, Histogram, counter, histogram};
 
-use crate::telemetry::{HTTP_REQUESTS, HTTP_SECONDS};
+use super::params::Consistency;
+use crate::telemetry::{HTTP_REQUESTS, HTTP_SECONDS, READS};
 
 #[derive(Debug)]
 struct Kind {
@@ -47,5 +48,62 @@ impl Figures {
             counter.increment(1);
         }
         kind.seconds.record(took);
+    }
+}
+
+/// Reads, by how fresh they had to be.
+#[derive(Debug)]
+pub struct Reads {
+    linearizable: Counter,
+    stale: Counter,
+    cached: Counter,
+}
+
+impl Reads {
+    /// Looks the handles up; the recorder has to be installed before.
+    pub fn new() -> Self {
+        let of = |consistency: &'static str| counter!(READS, "consistency" => consistency);
+        Self {
+            linearizable: of("linearizable"),
+            stale: of("stale"),
+            cached: of("cached"),
+        }
+    }
+
+    /// Notes one read.
+    pub fn note(&self, consistency: Consistency) {
+        let counter = match consistency {
+            Consistency::Linearizable => &self.linearizable,
+            Consistency::Stale => &self.stale,
+            Consistency::Cached => &self.cached,
+        };
+        counter.increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn reads_are_counted_by_their_consistency() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let text = metrics::with_local_recorder(&recorder, || {
+            let reads = Reads::new();
+            for consistency in [Consistency::Stale, Consistency::Linearizable, Consistency::Stale] {
+                reads.note(consistency);
+            }
+            recorder.handle().render()
+        });
+        assert!(
+            text.contains(r#"quorate_reads_total{consistency="stale"} 2"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"quorate_reads_total{consistency="linearizable"} 1"#),
+            "{text}"
+        );
     }
 }

@@ -9,6 +9,7 @@ use axum::{
 use super::{
     App,
     auth::clock,
+    names::fresh_id,
     params::{LIST, Paging},
     precondition,
     problem::{Code, Problem},
@@ -17,7 +18,7 @@ use super::{
     types::{Changed, JoinTokenRequest, JoinTokenView, List, NewToken},
 };
 use crate::{
-    command::{ClusterCommand, Command},
+    command::{ClusterCommand, Command, Outcome},
     model::{JoinToken, JoinTokenId},
     security::Action,
 };
@@ -69,20 +70,23 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
         ));
     }
     let key = call.key(&body)?;
-    let token = app.new_join_token(key.as_ref())?;
-    let id = JoinTokenId(token.id());
+    let id = JoinTokenId(fresh_id());
     let command = Command::Cluster(ClusterCommand::CreateJoinToken(JoinToken {
         id,
         role: asked.role,
-        hash: token.hash(),
+        hash: app.join_token(id).hash(),
         expires_at: end_of(asked.expires_in_seconds, clock())?,
         uses_left: asked.uses,
         version: 0,
     }));
     let accepted = app.write(key, command, |_| None).await?;
+    // A repeat gets the first request's token, not one of the id just made.
+    let Outcome::JoinTokenCreated(id) = accepted.outcome else {
+        return Err(accepted.unexpected());
+    };
     let answer = NewToken {
         id: id.to_string(),
-        token: token.to_string(),
+        token: app.join_token(id).to_string(),
         version: accepted.revision,
     };
     Ok(accepted.object(StatusCode::CREATED, &answer))
@@ -97,7 +101,7 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
     responses((status = 200, body = Changed), (status = 404, description = "There is no such token")))]
 pub(super) async fn revoke(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let mut call = app.admit(request, Action::Admin).await?;
-    let id: JoinTokenId = call.path().await?;
+    let id: JoinTokenId = call.name_in("/api/v1/cluster/join-tokens/")?;
     call.params(&[])?;
     precondition::none(call.headers())?;
     let body = call.bytes(0).await?;

@@ -21,6 +21,7 @@ mod join_tokens;
 mod names;
 mod openapi;
 mod ops;
+mod orders;
 mod params;
 mod precondition;
 mod problem;
@@ -29,6 +30,7 @@ mod secret;
 mod server;
 mod tokens;
 pub mod types;
+mod verified;
 mod view;
 mod watch;
 mod write;
@@ -38,9 +40,10 @@ use std::{fmt, sync::Arc};
 use axum::{Router, http::Uri};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use self::{auth::Confirm, problem::Problem, routes::Routes};
+use self::{auth::Confirm, figures::Reads, problem::Problem, routes::Routes, verified::Verified};
 pub use self::{
     problem::Code,
     server::{Limits, Transport, serve},
@@ -78,12 +81,18 @@ struct App(Arc<Shared>);
 
 struct Shared {
     consensus: Consensus,
+    /// For tokens that are unknown here.
     confirm: Confirm,
+    /// For those who ask how the cluster is; strangers with bad tokens must not be in their way.
+    probe: Confirm,
+    verified: Verified,
     ca: Fingerprint,
     seed: [u8; 32],
+    reads: Reads,
     metrics: RenderMetrics,
     openapi: Bytes,
     limits: Limits,
+    watches: Arc<Semaphore>,
     stopping: CancellationToken,
 }
 
@@ -103,11 +112,15 @@ impl App {
         Self(Arc::new(Shared {
             consensus: deps.consensus,
             confirm: Confirm::default(),
+            probe: Confirm::default(),
+            verified: Verified::default(),
             ca: deps.ca.fingerprint(),
             seed: seed.finalize().into(),
+            reads: Reads::new(),
             metrics: deps.metrics,
             openapi: openapi::document().into(),
             limits,
+            watches: Arc::new(Semaphore::new(watch::MAX_WATCHES)),
             stopping,
         }))
     }
@@ -118,6 +131,23 @@ impl App {
 
     fn confirm(&self) -> &Confirm {
         &self.0.confirm
+    }
+
+    fn probe(&self) -> &Confirm {
+        &self.0.probe
+    }
+
+    fn reads(&self) -> &Reads {
+        &self.0.reads
+    }
+
+    /// A place among the watches of this manager, if one is free.
+    fn watch_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.watches).try_acquire_owned().ok()
+    }
+
+    fn verified(&self) -> &Verified {
+        &self.0.verified
     }
 
     fn limits(&self) -> &Limits {

@@ -28,7 +28,7 @@ use super::{agents, cluster, configs, containers, engines, join_tokens, ops, tok
         containers::list, containers::register, containers::get, containers::remove,
         engines::list, engines::add, engines::get, engines::remove,
         configs::list, configs::get, configs::put, configs::delete,
-        ops::livez, ops::readyz, ops::metrics, ops::openapi,
+        ops::livez, ops::readyz, ops::metrics, ops::openapi, ops::docs,
     )
 )]
 struct Api;

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 use super::{App, routes::Routes};
 
@@ -21,6 +21,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get("/readyz", readyz)
         .get("/metrics", metrics)
         .get("/api/v1/openapi.json", openapi)
+        .get("/docs", docs)
 }
 
 fn text(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
@@ -49,11 +50,8 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
     let why = if app.consensus().status().leader.is_none() {
         Some("no leader is known".to_owned())
     } else {
-        match timeout(READY_WITHIN, app.confirm().up_to_date(app.consensus())).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no quorum confirmed a read within {READY_WITHIN:?}")),
-        }
+        let confirmed = app.probe().lately(app.consensus(), Instant::now() + READY_WITHIN);
+        confirmed.await.err().map(|error| error.to_string())
     };
     match why {
         None => text(StatusCode::OK, "text/plain", "ready\n"),
@@ -83,4 +81,30 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json")))]
 pub(super) async fn openapi(State(app): State<App>) -> Response {
     text(StatusCode::OK, "application/json", app.openapi())
+}
+
+/// A page that lists the calls and tries them. It is all of one piece: nothing is fetched from
+/// elsewhere, and its policy lets it speak to this manager only.
+#[utoipa::path(get, path = "/docs", tag = "ops", security(()),
+    responses((status = 200, description = "A page to try the API", content_type = "text/html")))]
+pub(super) async fn docs() -> Response {
+    let mut response = text(
+        StatusCode::OK,
+        "text/html; charset=utf-8",
+        include_str!("docs.html"),
+    );
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+    );
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
 }

@@ -148,6 +148,20 @@ impl Freshness {
     }
 }
 
+/// For what every manager tells of itself, which is local whatever is asked for.
+///
+/// # Errors
+/// `invalid_parameter` for anything but `stale` and `cached`.
+pub fn only_local(params: &Params) -> Result<(), Problem> {
+    let asked: Option<Consistency> = params.parse("consistency", "`stale` or `cached`")?;
+    if asked == Some(Consistency::Linearizable) {
+        return Err(refused(
+            "this call always tells what the answering manager sees: leave `consistency` out".into(),
+        ));
+    }
+    Ok(())
+}
+
 /// Which part of a list is asked for.
 #[derive(Debug, Default)]
 pub struct Paging {

@@ -13,9 +13,21 @@ const MAX_TAGS: usize = 64;
 
 /// The ETag of a version.
 pub fn etag(version: Revision) -> HeaderValue {
-    let text = format!("\"{version}\"");
+    // Twenty digits at most, and two quotes; written from the end.
+    let mut text = [b'"'; 22];
+    let mut begin = text.len() - 1;
+    let mut rest = version;
+    loop {
+        begin -= 1;
+        // Below ten, so that it fits.
+        text[begin] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
     // Digits in quotes are visible ASCII.
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+    HeaderValue::from_bytes(&text[begin - 1..]).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -138,16 +150,34 @@ pub fn none(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Whether a read's `If-None-Match` names the current version, so that 304 is the answer.
+/// The versions that a reader has already.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unless(Option<Tags>);
+
+impl Unless {
+    /// Whether the current version is among them, so that 304 is the answer.
+    pub fn has(&self, current: Revision) -> bool {
+        match &self.0 {
+            None => false,
+            Some(Tags::Any) => true,
+            Some(Tags::Versions(versions)) => versions.contains(&current),
+        }
+    }
+}
+
+/// What a read of one object says about the versions it knows. Read before the object is looked up,
+/// so that what is not valid is refused whether or not there is one.
 ///
 /// # Errors
-/// `invalid_precondition`.
-pub fn not_modified(headers: &HeaderMap, current: Revision) -> Result<bool, Problem> {
-    Ok(match tags(headers, &header::IF_NONE_MATCH, true)? {
-        None => false,
-        Some(Tags::Any) => true,
-        Some(Tags::Versions(versions)) => versions.contains(&current),
-    })
+/// `invalid_precondition`, also for `If-Match`: a read has nothing to protect.
+pub fn for_read(headers: &HeaderMap) -> Result<Unless, Problem> {
+    if headers.contains_key(header::IF_MATCH) {
+        return Err(Problem::new(
+            Code::InvalidPrecondition,
+            "a read does not take `If-Match`: compare the ETag of its answer, or send `If-None-Match`",
+        ));
+    }
+    tags(headers, &header::IF_NONE_MATCH, true).map(Unless)
 }
 
 #[cfg(test)]
@@ -160,6 +190,13 @@ mod tests {
             map.append(name.clone(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         map
+    }
+
+    #[test]
+    fn etags_are_versions_in_quotes() {
+        for version in [0, 7, 10, 1234, u64::MAX] {
+            assert_eq!(etag(version), format!("\"{version}\""));
+        }
     }
 
     #[test]
@@ -210,9 +247,19 @@ mod tests {
 
     #[test]
     fn reads_are_not_modified_when_a_tag_matches() {
-        let current = |value: &str| not_modified(&headers(&[(header::IF_NONE_MATCH, value)]), 7).unwrap();
+        let current = |value: &str| {
+            for_read(&headers(&[(header::IF_NONE_MATCH, value)]))
+                .unwrap()
+                .has(7)
+        };
         assert!(current("\"7\"") && current("*") && current("\"1\", W/\"7\""));
         assert!(!current("\"8\"") && !current("\"x\""));
-        assert!(!not_modified(&HeaderMap::new(), 7).unwrap());
+        assert!(!for_read(&HeaderMap::new()).unwrap().has(7));
+        for bad in [(header::IF_NONE_MATCH, "7"), (header::IF_MATCH, "\"7\"")] {
+            assert_eq!(
+                for_read(&headers(&[bad])).unwrap_err().code(),
+                Code::InvalidPrecondition
+            );
+        }
     }
 }

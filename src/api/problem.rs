@@ -268,6 +268,8 @@ impl From<MembershipError> for Problem {
             MembershipError::QuorumAtRisk(_) => Code::QuorumAtRisk,
             MembershipError::InProgress => Code::ChangeInProgress,
             MembershipError::Unconfirmed(_) => Code::OutcomeUnknown,
+            MembershipError::NotTaken(_) => Code::NoQuorum,
+            MembershipError::Conflict(_) => Code::Busy,
             MembershipError::Invalid(_) => Code::InvalidRequest,
         };
         Self::new(code, error.to_string())
@@ -319,6 +321,19 @@ mod tests {
         ] {
             let response = error.into_response();
             assert_eq!(response.headers().contains_key(header::RETRY_AFTER), retry);
+        }
+    }
+
+    #[test]
+    fn changes_of_managers_say_whether_anything_happened() {
+        for (error, status) in [
+            (MembershipError::NotTaken("x".into()), 503),
+            (MembershipError::Conflict("x".into()), 409),
+            (MembershipError::Unconfirmed("x".into()), 504),
+        ] {
+            let problem = Problem::from(error);
+            assert_eq!(problem.code().status().as_u16(), status);
+            assert_eq!(problem.json().get("outcome").is_some(), status == 504);
         }
     }
 

@@ -1,8 +1,10 @@
 //! The secrets of new tokens.
 //!
-//! Only a hash is kept, so a repeated request could not be given its first answer again. Where
-//! there is an idempotency key, the secret is therefore derived from it: by the cluster's own key,
-//! which every manager has and nobody else. A repeat, through any manager, finds the same token.
+//! Only a hash is kept, so a repeated request could not be given its first answer again. A secret is
+//! therefore derived from the token's id, by the cluster's own key, which every manager has and
+//! nobody else. The id is random and part of the command's outcome: a repeat, through any manager, is
+//! told the first one's id and so finds the same token, while the same request made anew, long after,
+//! gets another id and with it another secret. What was revoked never comes back.
 
 use sha2::{Digest, Sha256};
 
@@ -11,70 +13,34 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    command::RequestKey,
-    model::Millis,
-    security::{ApiToken, Fingerprint, JoinToken, TokenError},
+    model::{JoinTokenId, Millis, TokenId},
+    security::{ApiToken, JoinToken},
 };
 
 /// The longest life a token with an end can have: ten years, in seconds.
 const MAX_LIFE_SECONDS: u64 = 10 * 366 * 24 * 3600;
 
-/// A new id and secret, both as good as random.
-struct Derived {
-    id: u64,
-    secret: [u8; 32],
-}
-
-fn derive(seed: &[u8; 32], purpose: &str, key: &RequestKey) -> Derived {
-    let part = |what: &str| -> [u8; 32] {
-        let mut content = Sha256::new();
-        for piece in [what.as_bytes(), purpose.as_bytes(), key.key.as_bytes()] {
-            content.update((piece.len() as u64).to_be_bytes());
-            content.update(piece);
-        }
-        content.update(key.principal.0.to_be_bytes());
-        content.update(key.fingerprint.to_be_bytes());
-        // Of one length always, so that no secret can be extended into another one.
-        let mut keyed = Sha256::new();
-        keyed.update(seed);
-        keyed.update(content.finalize());
-        keyed.finalize().into()
-    };
-    let mut id = [0; 8];
-    id.copy_from_slice(&part("id")[..8]);
-    Derived {
-        id: u64::from_be_bytes(id),
-        secret: part("secret"),
-    }
-}
-
-fn no_randomness(error: TokenError) -> Problem {
-    tracing::error!(%error, "a token could not be made");
-    Problem::new(Code::Internal, "a token could not be made; nothing was changed")
+fn derive(seed: &[u8; 32], purpose: &str, id: u64) -> [u8; 32] {
+    let mut content = Sha256::new();
+    content.update((purpose.len() as u64).to_be_bytes());
+    content.update(purpose);
+    content.update(id.to_be_bytes());
+    // Of one length always, so that no secret can be extended into another one.
+    let mut keyed = Sha256::new();
+    keyed.update(seed);
+    keyed.update(content.finalize());
+    keyed.finalize().into()
 }
 
 impl App {
-    /// A new API token.
-    ///
-    /// # Errors
-    /// `internal` when the system has no randomness.
-    pub fn new_api_token(&self, key: Option<&RequestKey>) -> Result<ApiToken, Problem> {
-        match key.map(|key| derive(self.seed(), "api token", key)) {
-            Some(Derived { id, secret }) => Ok(ApiToken::from_secret(id, secret)),
-            None => ApiToken::generate().map_err(no_randomness),
-        }
+    /// The API token with this id: the same one each time.
+    pub fn api_token(&self, id: TokenId) -> ApiToken {
+        ApiToken::from_secret(id.0, derive(self.seed(), "api token", id.0))
     }
 
-    /// A new join token for this cluster.
-    ///
-    /// # Errors
-    /// `internal` when the system has no randomness.
-    pub fn new_join_token(&self, key: Option<&RequestKey>) -> Result<JoinToken, Problem> {
-        let ca: Fingerprint = self.ca();
-        match key.map(|key| derive(self.seed(), "join token", key)) {
-            Some(Derived { id, secret }) => Ok(JoinToken::from_secret(id, secret, ca)),
-            None => JoinToken::generate(ca).map_err(no_randomness),
-        }
+    /// The join token of this cluster with this id: the same one each time.
+    pub fn join_token(&self, id: JoinTokenId) -> JoinToken {
+        JoinToken::from_secret(id.0, derive(self.seed(), "join token", id.0), self.ca())
     }
 }
 
@@ -96,35 +62,18 @@ pub fn end_of(life_seconds: Option<u64>, now: Millis) -> Result<Option<Millis>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TokenId;
-
-    fn key(principal: u64, text: &str, fingerprint: u64) -> RequestKey {
-        RequestKey {
-            principal: TokenId(principal),
-            key: text.into(),
-            fingerprint,
-        }
-    }
 
     #[test]
-    fn a_repeat_finds_the_same_secret_and_nothing_else_does() {
-        let seed = [7; 32];
-        let secret = |seed: &[u8; 32], purpose: &str, key: &RequestKey| derive(seed, purpose, key).secret;
-        let first = secret(&seed, "api token", &key(1, "k", 2));
-        assert_eq!(first, secret(&seed, "api token", &key(1, "k", 2)));
+    fn an_id_has_one_secret_and_nothing_else_has_it() {
+        let first = derive(&[7; 32], "api token", 1);
+        assert_eq!(first, derive(&[7; 32], "api token", 1));
         for other in [
-            secret(&[8; 32], "api token", &key(1, "k", 2)),
-            secret(&seed, "join token", &key(1, "k", 2)),
-            secret(&seed, "api token", &key(2, "k", 2)),
-            secret(&seed, "api token", &key(1, "l", 2)),
-            secret(&seed, "api token", &key(1, "k", 3)),
+            derive(&[8; 32], "api token", 1),
+            derive(&[7; 32], "join token", 1),
+            derive(&[7; 32], "api token", 2),
         ] {
             assert_ne!(first, other);
         }
-        assert_ne!(
-            derive(&seed, "x", &key(1, "k", 2)).id,
-            derive(&seed, "x", &key(1, "l", 2)).id
-        );
     }
 
     #[test]

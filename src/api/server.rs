@@ -2,17 +2,22 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use axum::{Router, body::Body, extract::Request, response::Response};
 use futures::StreamExt;
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{
+    body::{Body as _, Incoming},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -25,10 +30,18 @@ use tokio::{
     time::{interval, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 use tower::Service;
 
-use super::{App, Deps, figures::Figures, router};
+use super::{
+    App, Deps, configs,
+    figures::Figures,
+    orders::{Listener, Order, Told},
+    router,
+};
 
 /// How connections are secured.
 #[derive(Debug, Clone)]
@@ -76,6 +89,8 @@ impl Default for Limits {
 /// What every connection needs.
 #[derive(Clone)]
 struct Front {
+    /// Answers the most frequent calls itself.
+    app: Option<App>,
     router: Router,
     limits: Limits,
     figures: Arc<Figures>,
@@ -96,17 +111,20 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let app = App::new(deps, limits, shutdown.clone());
-    serve_router(listener, transport, limits, router(app), shutdown).await;
+    let routes = router(app.clone());
+    serve_router(listener, transport, limits, Some(app), routes, shutdown).await;
 }
 
 async fn serve_router(
     listener: TcpListener,
     transport: Transport,
     limits: Limits,
+    app: Option<App>,
     router: Router,
     shutdown: CancellationToken,
 ) {
     let front = Arc::new(Front {
+        app,
         router,
         limits,
         figures: Arc::new(Figures::new()),
@@ -222,6 +240,26 @@ where
     let builder = protocol(http2, &front.limits);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    let told = Arc::new(Told::default());
+    let watched = watch(Arc::clone(front), activity, Arc::clone(&told));
+    let _watcher = AbortOnDropHandle::new(tokio::spawn(watched));
+    let mut listener = Listener::default();
+    // This is polled with every step of every request, so it looks at one word and the connection.
+    let ended = poll_fn(|context| {
+        match listener.hear(&told, context) {
+            Some(Order::Cut) => return Poll::Ready(Ok(())),
+            Some(Order::Finish) => connection.as_mut().graceful_shutdown(),
+            None => {}
+        }
+        connection.as_mut().poll(context)
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!(%from, %error, "an API connection broke");
+    }
+}
+
+/// Tells a connection when it is to end: once it was idle, and when the server stops.
+async fn watch(front: Arc<Front>, activity: Arc<Activity>, told: Arc<Told>) {
     let mut idle = interval(front.limits.idle);
     idle.tick().await;
     let mut seen = 0;
@@ -229,27 +267,21 @@ where
     let mut leaving = false;
     loop {
         tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%from, %error, "an API connection broke");
-                }
-                return;
-            }
-            () = front.cut.cancelled() => return,
+            () = front.cut.cancelled() => return told.tell(Order::Cut),
             () = front.shutdown.cancelled(), if !stopping => {
                 stopping = true;
-                connection.as_mut().graceful_shutdown();
+                told.tell(Order::Finish);
             }
             _ = idle.tick() => {
                 let begun = activity.begun.load(Ordering::Relaxed);
                 let is_idle = begun == seen && begun == activity.ended.load(Ordering::Relaxed);
                 seen = begun;
                 if is_idle && leaving {
-                    return;
+                    return told.tell(Order::Cut);
                 }
                 if is_idle {
                     leaving = true;
-                    connection.as_mut().graceful_shutdown();
+                    told.tell(Order::Finish);
                 }
             }
         }
@@ -283,10 +315,7 @@ async fn answer(front: &Front, activity: &Arc<Activity>, request: Request<Incomi
     let started = Instant::now();
     let changes = !request.method().is_safe();
     let under_way = UnderWay::begin(activity);
-    let mut response = match front.router.clone().call(request.map(Body::new)).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    };
+    let mut response = route(front, request.map(incoming)).await;
     if response.extensions_mut().remove::<Lasting>().is_some() {
         response = response.map(|body| {
             let data = body.into_data_stream().map(move |data| {
@@ -299,6 +328,28 @@ async fn answer(front: &Front, activity: &Arc<Activity>, request: Request<Incomi
     }
     front.figures.note(changes, response.status(), started.elapsed());
     response
+}
+
+fn incoming(body: Incoming) -> Body {
+    if body.is_end_stream() {
+        Body::empty()
+    } else {
+        Body::new(body)
+    }
+}
+
+async fn route(front: &Front, request: Request) -> Response {
+    let request = match &front.app {
+        Some(app) => match configs::at_once(app, request).await {
+            Ok(response) => return response,
+            Err(request) => request,
+        },
+        None => request,
+    };
+    match front.router.clone().call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
 }
 
 #[cfg(test)]

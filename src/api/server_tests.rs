@@ -32,6 +32,7 @@ async fn start(limits: Limits) -> Running {
         listener,
         Transport::Plain,
         limits,
+        None,
         router,
         shutdown.clone(),
     ));

@@ -9,6 +9,7 @@ use axum::{
 use super::{
     App,
     auth::clock,
+    names::fresh_id,
     params::{LIST, Paging},
     precondition,
     problem::Problem,
@@ -17,7 +18,7 @@ use super::{
     types::{Changed, List, NewToken, TokenRequest, TokenView},
 };
 use crate::{
-    command::{ClusterCommand, Command},
+    command::{ClusterCommand, Command, Outcome},
     model::{Name, Token, TokenId},
     security::Action,
     state,
@@ -64,20 +65,23 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
     precondition::none(call.headers())?;
     let (asked, body) = call.json::<TokenRequest>().await?;
     let key = call.key(&body)?;
-    let token = app.new_api_token(key.as_ref())?;
-    let id = TokenId(token.id());
+    let id = TokenId(fresh_id());
     let command = Command::Cluster(ClusterCommand::CreateToken(Token {
         id,
         name: asked.name,
         role: asked.role,
-        hash: token.hash(),
+        hash: app.api_token(id).hash(),
         expires_at: end_of(asked.expires_in_seconds, clock())?,
         version: 0,
     }));
     let accepted = app.write(key, command, |_| None).await?;
+    // A repeat gets the first request's token, not one of the id just made.
+    let Outcome::TokenCreated(id) = accepted.outcome else {
+        return Err(accepted.unexpected());
+    };
     let answer = NewToken {
         id: id.to_string(),
-        token: token.to_string(),
+        token: app.api_token(id).to_string(),
         version: accepted.revision,
     };
     Ok(accepted.object(StatusCode::CREATED, &answer))
@@ -96,7 +100,7 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
     ))]
 pub(super) async fn revoke(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let mut call = app.admit(request, Action::Admin).await?;
-    let name: Name = call.path().await?;
+    let name: Name = call.name_in("/api/v1/tokens/")?;
     call.params(&[])?;
     precondition::none(call.headers())?;
     let body = call.bytes(0).await?;

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    http::{HeaderValue, StatusCode},
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
     response::Response,
 };
 use serde::Serialize;
@@ -11,9 +12,9 @@ use tokio::time::Instant;
 
 use super::{
     App, call,
-    headers::QUORATE_SOURCE,
+    headers::{QUORATE_REVISION, QUORATE_SOURCE},
     params::{Consistency, Freshness, Paging, Params, write_continue},
-    precondition::etag,
+    precondition::{Unless, etag},
     problem::Problem,
     types::List,
 };
@@ -43,6 +44,7 @@ impl App {
     /// 503 when no quorum or the wanted revision is reached in time; `invalid_parameter`.
     pub async fn view(&self, params: &Params) -> Result<View, Problem> {
         let fresh = Freshness::of(params)?;
+        self.reads().note(fresh.consistency);
         let (mut state, source) = match fresh.consistency {
             Consistency::Linearizable => (self.consensus().read().await?, "quorum"),
             Consistency::Stale | Consistency::Cached => (self.consensus().state(), "local"),
@@ -65,13 +67,25 @@ impl View {
             .insert(QUORATE_SOURCE, HeaderValue::from_static(self.source));
     }
 
-    /// An object, with its version as ETag.
-    pub fn object<T: Serialize>(&self, version: Revision, object: &T) -> Response {
-        let mut response = self.json(object);
+    /// An object, with its version as ETag; 304 without it where the request has that version.
+    pub fn object<T: Serialize>(&self, unless: &Unless, version: Revision, object: &T) -> Response {
+        let mut response = if unless.has(version) {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            self.note(&mut response);
+            response
+        } else {
+            self.json(object)
+        };
+        response.headers_mut().insert(header::ETAG, etag(version));
         response
-            .headers_mut()
-            .insert(axum::http::header::ETAG, etag(version));
-        response
+    }
+
+    /// Notes on an answer that is no JSON which revision it shows, and where it came from.
+    pub fn note(&self, response: &mut Response) {
+        let revision = self.state.revision().into();
+        response.headers_mut().insert(QUORATE_REVISION, revision);
+        self.stamp(response);
     }
 
     /// Anything else as JSON.

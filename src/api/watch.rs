@@ -14,7 +14,7 @@ use axum::{
 use bytes::Bytes;
 use futures::stream;
 use tokio::{
-    sync::watch,
+    sync::{OwnedSemaphorePermit, watch},
     time::{Instant, sleep, timeout_at},
 };
 
@@ -32,7 +32,11 @@ use crate::{
     state::State,
 };
 
-/// A comment is sent after so long a silence, so that both ends notice a dead connection.
+/// How many watches one manager serves at a time.
+pub(super) const MAX_WATCHES: usize = 1000;
+
+/// A comment is sent after so long a silence, so that both ends notice a dead connection. The token is
+/// looked at again at least as often.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The least time between two looks at the state: many watchers must not make each applied batch dear.
@@ -53,7 +57,10 @@ struct Watcher {
     name: Name,
     applied: watch::Receiver<Revision>,
     told: Told,
-    first: Option<Arc<State>>,
+    /// Whether it has looked yet.
+    begun: bool,
+    /// Its place among the watches of this manager.
+    _place: OwnedSemaphorePermit,
 }
 
 /// Answers a `GET …?watch=true`.
@@ -76,6 +83,12 @@ pub(super) async fn config(
             })?)
         }
     };
+    let place = app.watch_place().ok_or_else(|| {
+        Problem::new(
+            Code::Overloaded,
+            format!("this manager has {MAX_WATCHES} watches already: ask another one, or try again"),
+        )
+    })?;
     // Subscribed before the read, so that nothing applied in between is missed.
     let applied = app.consensus().watch_applied();
     let view = app.view(params).await?;
@@ -85,7 +98,8 @@ pub(super) async fn config(
         name,
         applied,
         told,
-        first: Some(Arc::clone(&view.state)),
+        begun: false,
+        _place: place,
         app,
     };
     let events = stream::unfold(watcher, |mut watcher| async move {
@@ -108,10 +122,16 @@ pub(super) async fn config(
 impl Watcher {
     /// The next event, or `None` when the stream ends.
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(state) = self.first.take()
-            && let Some(event) = self.look(&state)
-        {
-            return Some(event);
+        // Looks at the state as it is when the client asks for it: never older than what was read, and
+        // nothing old is kept alive for a client that does not.
+        if !std::mem::replace(&mut self.begun, true) {
+            let state = self.app.consensus().state();
+            if !self.app.still_welcome(self.caller, &state) {
+                return None;
+            }
+            if let Some(event) = self.look(&state) {
+                return Some(event);
+            }
         }
         let silence_ends = Instant::now() + KEEP_ALIVE;
         let app = self.app.clone();

@@ -26,17 +26,12 @@ pub struct Connect {
         value_name = "URL"
     )]
     endpoint: Vec<String>,
-    /// The API token (others on this machine can see arguments: prefer --token-file)
-    #[arg(
-        long,
-        global = true,
-        env = "QUORATE_TOKEN",
-        hide_env_values = true,
-        conflicts_with = "token_file"
-    )]
+    /// The API token (others on this machine can see arguments: prefer --token-file) [env: QUORATE_TOKEN]
+    // Read from the environment by hand: an option wins over any variable, whichever of the two it is.
+    #[arg(long, global = true, conflicts_with = "token_file")]
     token: Option<String>,
-    /// A file that holds the API token
-    #[arg(long, global = true, env = "QUORATE_TOKEN_FILE", value_name = "FILE")]
+    /// A file that holds the API token [env: QUORATE_TOKEN_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The cluster's CA certificate, PEM
     #[arg(long, global = true, env = "QUORATE_CA", value_name = "FILE")]
@@ -70,10 +65,14 @@ impl Connect {
     /// # Errors
     /// A usage failure that names what is missing.
     pub(super) fn client(&self) -> Result<Client, Failure> {
-        let dir = self.directory();
+        self.client_at(Path::new(DEV_DIR))
+    }
+
+    fn client_at(&self, here: &Path) -> Result<Client, Failure> {
+        let dir = self.directory(here);
         let endpoints = self.endpoints(dir.as_deref())?;
         let mut builder = Client::builder().endpoints(endpoints.iter().cloned());
-        if let Some(token) = self.token(dir.as_deref())? {
+        if let Some(token) = self.token(dir.as_deref(), |name| std::env::var(name).ok())? {
             builder = builder.token(token);
         }
         let plain = endpoints.iter().all(|endpoint| endpoint.starts_with("http://"));
@@ -90,18 +89,21 @@ impl Connect {
         Ok(builder.build()?)
     }
 
-    fn directory(&self) -> Option<PathBuf> {
+    /// The directory that was named, or the one that happens to be here. That one's token is for its
+    /// own managers only: it must not be sent to whatever else was asked for.
+    fn directory(&self, here: &Path) -> Option<PathBuf> {
         let asked = self.dir.clone().filter(|dir| !dir.as_os_str().is_empty());
-        asked.or_else(|| Some(PathBuf::from(DEV_DIR)).filter(|dir| dir.is_dir()))
+        let found = || Some(here.to_owned()).filter(|dir| self.given_endpoints().is_empty() && dir.is_dir());
+        asked.or_else(found)
+    }
+
+    fn given_endpoints(&self) -> Vec<String> {
+        let given = self.endpoint.iter().map(|text| text.trim().to_owned());
+        given.filter(|text| !text.is_empty()).collect()
     }
 
     fn endpoints(&self, dir: Option<&Path>) -> Result<Vec<String>, Failure> {
-        let given: Vec<String> = self
-            .endpoint
-            .iter()
-            .map(|text| text.trim().to_owned())
-            .filter(|text| !text.is_empty())
-            .collect();
+        let given = self.given_endpoints();
         if !given.is_empty() {
             return Ok(given);
         }
@@ -115,11 +117,21 @@ impl Connect {
         Ok(text.split_whitespace().map(str::to_owned).collect())
     }
 
-    fn token(&self, dir: Option<&Path>) -> Result<Option<String>, Failure> {
-        if let Some(token) = self.token.as_ref().filter(|token| !token.trim().is_empty()) {
-            return Ok(Some(token.clone()));
+    /// Options first, then the environment, then the directory.
+    fn token(
+        &self,
+        dir: Option<&Path>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<String>, Failure> {
+        let variable = |name| variable(name).filter(|value| !value.trim().is_empty());
+        let given = self.token.clone().filter(|token| !token.trim().is_empty());
+        let no_option = given.is_none() && self.token_file.is_none();
+        if let Some(token) = given.or_else(|| variable("QUORATE_TOKEN").filter(|_| no_option)) {
+            return Ok(Some(token));
         }
-        match self.given(&self.token_file, dir, "admin.token") {
+        let file = self.token_file.clone();
+        let file = file.or_else(|| variable("QUORATE_TOKEN_FILE").map(PathBuf::from));
+        match self.given(&file, dir, "admin.token") {
             Some(path) => read(&path, "the token file").map(Some),
             // `quorate cluster status` and the like still say clearly that a token is needed.
             None => Ok(None),
@@ -165,6 +177,63 @@ mod tests {
             .client()
             .unwrap();
         assert_eq!(other.endpoints(), ["http://127.0.0.1:1"]);
+    }
+
+    #[test]
+    fn the_token_of_the_directory_here_is_not_for_other_managers() {
+        let here = tempfile::tempdir().unwrap();
+        fs::write(here.path().join("endpoints"), "http://127.0.0.1:7400\n").unwrap();
+        fs::write(here.path().join("admin.token"), "qat_here\n").unwrap();
+        let token = |connect: &Connect| {
+            let dir = connect.directory(here.path());
+            connect.token(dir.as_deref(), |_| None).unwrap()
+        };
+        assert_eq!(token(&connect(None, &[])).unwrap().trim(), "qat_here");
+        assert_eq!(token(&connect(None, &["https://other:7400"])), None);
+        // Named, it is meant.
+        let named = connect(Some(here.path()), &["https://other:7400"]);
+        assert_eq!(token(&named).unwrap().trim(), "qat_here");
+    }
+
+    #[test]
+    fn options_win_over_the_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            fs::write(dir.path().join(name), name).unwrap();
+            dir.path().join(name)
+        };
+        let (option, variable) = (file("file-option"), file("file-variable"));
+        for (token, token_file, set, expected) in [
+            (Some("option"), None, vec!["QUORATE_TOKEN_FILE"], "option"),
+            (Some("option"), None, vec!["QUORATE_TOKEN"], "option"),
+            (
+                None,
+                Some(option),
+                vec!["QUORATE_TOKEN", "QUORATE_TOKEN_FILE"],
+                "file-option",
+            ),
+            (
+                None,
+                None,
+                vec!["QUORATE_TOKEN", "QUORATE_TOKEN_FILE"],
+                "variable",
+            ),
+            (None, None, vec!["QUORATE_TOKEN_FILE"], "file-variable"),
+        ] {
+            let connect = Connect {
+                token: token.map(str::to_owned),
+                token_file,
+                ..connect(None, &[])
+            };
+            let environment = |name: &str| {
+                let value = match name {
+                    "QUORATE_TOKEN" => "variable".to_owned(),
+                    _ => variable.display().to_string(),
+                };
+                Some(value).filter(|_| set.contains(&name))
+            };
+            assert_eq!(connect.token(None, environment).unwrap().unwrap(), expected);
+        }
     }
 
     #[test]

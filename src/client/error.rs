@@ -23,7 +23,7 @@ pub enum ClientError {
     /// The client was set up with something unusable.
     #[error("{0}")]
     Setup(String),
-    /// The API refused the request. It had no effect.
+    /// The API refused the request. Below 500, and with 503, it had no effect.
     #[error("{} ({})", .0.detail, .0.code)]
     Refused(Box<Problem>),
     /// No manager took the request: it had no effect.
@@ -56,6 +56,42 @@ impl ClientError {
 
     /// Whether it is certain that the request had no effect.
     pub fn had_no_effect(&self) -> bool {
-        !matches!(self, Self::Unknown(_) | Self::Answer(_))
+        match self {
+            Self::Unknown(_) | Self::Answer(_) => false,
+            // A server that failed may have failed after it did what it was asked for.
+            Self::Refused(problem) => problem.status < 500 || problem.status == 503,
+            Self::Setup(_) | Self::Unavailable(_) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_certainly_did_nothing_had_no_effect() {
+        for (status, nothing) in [
+            (400, true),
+            (409, true),
+            (429, true),
+            (500, false),
+            (502, false),
+            (503, true),
+        ] {
+            let problem = Problem {
+                status,
+                code: "x".into(),
+                detail: "x".into(),
+                more: Map::new(),
+            };
+            assert_eq!(
+                ClientError::Refused(Box::new(problem)).had_no_effect(),
+                nothing,
+                "{status}"
+            );
+        }
+        assert!(!ClientError::Unknown("x".into()).had_no_effect());
+        assert!(ClientError::Unavailable("x".into()).had_no_effect());
     }
 }

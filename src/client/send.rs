@@ -8,9 +8,15 @@ use reqwest::{
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Answer, Client, ClientError, Problem};
+
+/// The largest problem that is read: one may show a config of 256 KiB, escaped at worst sixfold.
+const MAX_PROBLEM_BYTES: usize = 2 << 20;
+
+/// How long a problem's body may take to arrive.
+const PROBLEM_WITHIN: Duration = Duration::from_secs(2);
 
 /// The pause after all managers were tried.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -68,6 +74,11 @@ impl Outgoing {
         }
     }
 
+    /// Whether it is to change anything.
+    fn changes(&self) -> bool {
+        !self.method.is_safe()
+    }
+
     pub fn query(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
         self.query.extend(value.map(|value| (name, value.to_string())));
         self
@@ -120,7 +131,7 @@ impl Client {
                 }
             }
             if Instant::now() + PAUSE >= deadline {
-                let changes = request.method != Method::GET;
+                let changes = request.changes();
                 return Err(match (unsure, not_taken) {
                     (Some(why), _) if changes => ClientError::Unknown(why),
                     (Some(why), None) => ClientError::Unavailable(why),
@@ -144,7 +155,7 @@ impl Client {
         for (name, value) in &request.headers {
             outgoing = outgoing.header(name, value);
         }
-        let sent = tokio::time::timeout(self.inner.limits.attempt, outgoing.send()).await;
+        let sent = timeout(self.inner.limits.attempt, outgoing.send()).await;
         let response = match sent {
             Err(_) => return Attempt::Unsure(format!("{endpoint} did not answer in time")),
             Ok(Err(error)) if error.is_connect() || error.is_builder() => {
@@ -169,15 +180,18 @@ impl Client {
         let response = self.send(&request).await?;
         let status = response.status().as_u16();
         if status >= 400 {
-            return Err(refused(response).await);
+            return Err(match refused(response).await {
+                ClientError::Answer(why) if request.changes() && status >= 500 => ClientError::Unknown(why),
+                error => error,
+            });
         }
         let headers = response.headers().clone();
-        let read = tokio::time::timeout(self.inner.limits.attempt, response.bytes()).await;
+        let read = timeout(self.inner.limits.attempt, response.bytes()).await;
         let broke = |why: String| {
-            if request.method == Method::GET {
-                ClientError::Unavailable(why)
+            if request.changes() {
+                ClientError::Unknown(format!("the change was taken, but its answer broke off: {why}"))
             } else {
-                ClientError::Answer(format!("the change was made, but its answer broke off: {why}"))
+                ClientError::Unavailable(why)
             }
         };
         let body = read
@@ -192,15 +206,33 @@ impl Client {
 
     /// Sends a request whose answer is JSON.
     pub(super) async fn json<T: DeserializeOwned>(&self, request: Outgoing) -> Result<T, ClientError> {
+        let changes = request.changes();
         let answer = self.call(request).await?;
-        serde_json::from_slice(&answer.body).map_err(|error| ClientError::Answer(error.to_string()))
+        serde_json::from_slice(&answer.body).map_err(|error| {
+            if changes {
+                ClientError::Unknown(format!("the answer was not understood: {error}"))
+            } else {
+                ClientError::Answer(error.to_string())
+            }
+        })
     }
 }
 
-/// The problem in an error answer.
-pub(super) async fn refused(response: Response) -> ClientError {
+/// The problem in an error answer, read within bounds: whoever answers may be no manager at all.
+pub(super) async fn refused(mut response: Response) -> ClientError {
     let status = response.status();
-    match response.json::<Problem>().await {
+    let mut body = Vec::new();
+    let whole = timeout(PROBLEM_WITHIN, async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            if body.len() + chunk.len() > MAX_PROBLEM_BYTES {
+                return;
+            }
+            body.extend_from_slice(&chunk);
+        }
+    });
+    // Late or broken off, what has come says whether it is a problem.
+    let _ = whole.await;
+    match serde_json::from_slice::<Problem>(&body) {
         Ok(problem) => ClientError::Refused(Box::new(problem)),
         Err(_) => ClientError::Answer(format!("status {status} without a problem in it")),
     }

@@ -21,7 +21,7 @@ pub use config::ConfigCommand;
 pub use container::ContainerCommand;
 pub use engine::EngineCommand;
 
-use crate::model::{AgentId, ContainerId, EngineId, ManagerId, Millis, Revision, TokenId};
+use crate::model::{AgentId, ContainerId, EngineId, JoinTokenId, ManagerId, Millis, Revision, TokenId};
 
 /// One change, as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,6 +110,10 @@ pub enum Outcome {
     },
     /// An engine was added.
     EngineAdded(EngineId),
+    /// An API token was made. A repeat derives its secret again from this id.
+    TokenCreated(TokenId),
+    /// A join token was made. A repeat derives its secret again from this id.
+    JoinTokenCreated(JoinTokenId),
 }
 
 /// What kind of object a rejection speaks of.

@@ -60,6 +60,12 @@ pub enum MembershipError {
         "the leader did not confirm the change: {0}; look at `quorate cluster managers` before you try again"
     )]
     Unconfirmed(String),
+    /// No leader took it in time: nothing was changed.
+    #[error("no leader took the change: {0}; nothing was changed, try again")]
+    NotTaken(String),
+    /// A state of the cluster is in the way, and the text says which. Nothing was changed.
+    #[error("{0}")]
+    Conflict(String),
     /// The request makes no sense for this manager, and the text says why.
     #[error("{0}")]
     Invalid(String),

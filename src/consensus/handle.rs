@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
@@ -236,8 +236,9 @@ impl Consensus {
         self.shared.state()
     }
 
-    /// As [`Self::state`], without the latest writes of configs, and cheaper.
-    pub fn objects(&self) -> arc_swap::Guard<Arc<State>> {
+    /// As [`Self::state`], without the latest writes of configs, and cheaper: for a short look, not to be
+    /// held across an await.
+    pub fn objects(&self) -> Guard<Arc<State>> {
         self.shared.published.load()
     }
 

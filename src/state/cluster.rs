@@ -54,7 +54,7 @@ impl State {
                     });
                 }
                 self.insert_token(token);
-                Ok(Outcome::Done)
+                Ok(Outcome::TokenCreated(token.id))
             }
             ClusterCommand::RevokeToken(id) => self.revoke_token(*id),
             ClusterCommand::CreateJoinToken(token) => {
@@ -66,7 +66,7 @@ impl State {
                     });
                 }
                 self.insert_join_token(token);
-                Ok(Outcome::Done)
+                Ok(Outcome::JoinTokenCreated(token.id))
             }
             ClusterCommand::RevokeJoinToken(id) => match self.join_tokens.remove(id) {
                 Some(_) => Ok(Outcome::Done),

@@ -152,3 +152,54 @@ async fn the_cluster_tells_its_status_and_keeps_its_quorum() {
     }
     manager.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_version_is_not_sent_again() {
+    let manager = Manager::start().await;
+    let http = manager.http();
+    let json = [("content-type", "application/json")];
+    for (collection, body) in [
+        ("agents", r#"{"name":"x","command":"sleep"}"#),
+        ("containers", r#"{"name":"x"}"#),
+        ("engines", r#"{"name":"x","url":"tcp://127.0.0.1:1"}"#),
+    ] {
+        let made = http
+            .send("POST", &format!("/api/v1/{collection}"), &json, body)
+            .await;
+        assert_eq!(made.status, 201, "{collection}");
+        let path = format!("/api/v1/{collection}/x");
+        let read = http.get(&path).await;
+        let tag = read.header("etag").to_owned();
+        let again = http.send("GET", &path, &[("if-none-match", &tag)], "").await;
+        let known = (again.status, again.body.len(), again.header("etag"));
+        // The managers' own work may have made a new version meanwhile, which is then shown.
+        if again.header("etag") == tag {
+            assert_eq!(known, (304, 0, tag.as_str()), "{collection}");
+        }
+        let any = http.send("GET", &path, &[("if-none-match", "*")], "").await;
+        assert_eq!((any.status, any.body.len()), (304, 0), "{collection}");
+        assert!(!any.header("quorate-revision").is_empty());
+    }
+    let status = http.get("/api/v1/cluster/status?consistency=stale").await;
+    assert_eq!((status.status, status.header("quorate-source")), (200, "local"));
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_to_try_the_api_needs_nothing_from_elsewhere() {
+    let manager = Manager::start().await;
+    let page = manager
+        .http()
+        .send("GET", "/docs", &[("authorization", "")], "")
+        .await;
+    assert_eq!(page.status, 200);
+    assert!(page.header("content-type").starts_with("text/html"));
+    assert!(
+        page.header("content-security-policy")
+            .contains("connect-src 'self'")
+    );
+    let text = String::from_utf8(page.body).unwrap();
+    assert!(text.contains("/api/v1/openapi.json"));
+    assert!(!text.contains("://"), "it names another place");
+    manager.stop().await;
+}

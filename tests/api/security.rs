@@ -135,6 +135,73 @@ async fn a_repeated_creation_gets_the_same_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_secret_of_a_revoked_token_never_comes_back() {
+    let manager = Manager::start().await;
+    let http = manager.http();
+    // The same request in every respect, except that its first answer is forgotten.
+    let create = async |key: &str| {
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        let body = r#"{"name":"ci","role":"operator"}"#;
+        let answer = http.send("POST", "/api/v1/tokens", &headers, body).await;
+        assert_eq!(answer.status, 201);
+        answer.json()["token"].as_str().unwrap().to_owned()
+    };
+    let first = create("one").await;
+    manager.client().revoke_token("ci").await.unwrap();
+    let second = create("two").await;
+    assert_ne!(first, second);
+    // A repeat still tells what the first one got, which stays refused.
+    assert_eq!(create("one").await, first);
+    let refused = manager.client_with(&first).configs(&Page::default()).await;
+    assert_eq!(refused.unwrap_err().code(), Some("unauthenticated"));
+    let kept = manager.client_with(&second).configs(&Page::default()).await;
+    assert!(kept.is_ok());
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_was_good_is_looked_at_again() {
+    let manager = Manager::start().await;
+    let made = manager
+        .client()
+        .create_token(&token("brief", Role::Operator))
+        .await
+        .unwrap();
+    let http = manager.http();
+    let good = format!("Bearer {}", made.token);
+    let mut forged = good.clone();
+    let last = if forged.ends_with('a') { "q" } else { "a" };
+    forged.replace_range(forged.len() - 1.., last);
+    let ask = async |given: &str| {
+        let headers = [("authorization", given)];
+        let answer = http.send("GET", "/api/v1/configs/none", &headers, "").await;
+        answer.status
+    };
+    for _ in 0..3 {
+        assert_eq!(ask(&good).await, 404);
+        assert_eq!(ask(&forged).await, 401);
+    }
+    manager.client().revoke_token("brief").await.unwrap();
+    assert_eq!(ask(&good).await, 401);
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_with_its_token() {
+    let manager = Manager::start().await;
+    let admin = manager.client();
+    let made = admin.create_token(&token("eye", Role::Viewer)).await.unwrap();
+    let value = admin.put_config("a", "text/plain", "x", Default::default(), None);
+    value.await.unwrap();
+    let mut watch = manager.client_with(&made.token).watch_config("a").await.unwrap();
+    watch.next().await.unwrap();
+    admin.revoke_token("eye").await.unwrap();
+    let ended = tokio::time::timeout(crate::manager::PATIENCE, watch.next()).await;
+    assert_eq!(ended.unwrap().unwrap_err().code(), Some("unauthenticated"));
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn join_tokens_name_the_cluster_and_can_be_revoked() {
     let manager = Manager::start().await;
     let client = manager.client();
