@@ -43,4 +43,5 @@ image:
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --bin quorate --target $(TARGET)
 	mkdir -p dist
 	cp target/$(TARGET)/release/quorate config/docker/Dockerfile dist/
+	strip --strip-debug dist/quorate
 	docker build --tag quorate:latest dist
