@@ -120,7 +120,7 @@ impl Keeper {
                 .ok()
                 .and_then(|n| Signal::try_from(n).ok());
             match signal {
-                Some(END_ALL) if self.from_runner(&told) => return,
+                Some(END_ALL) if self.is_from_runner(&told) => return,
                 Some(Signal::SIGCHLD) | None => {}
                 // A terminal's are for the runner, which stops its agents in order; and its own reach
                 // the keeper if it could not leave the group.
@@ -130,7 +130,7 @@ impl Keeper {
         }
     }
 
-    fn from_runner(&self, told: &siginfo) -> bool {
+    fn is_from_runner(&self, told: &siginfo) -> bool {
         i32::try_from(told.ssi_pid).is_ok_and(|pid| pid == self.runner.as_raw())
     }
 

@@ -364,3 +364,20 @@ fn join_token(config: &RunnerConfig, had_one: bool) -> Result<JoinToken, RunnerE
     };
     text.trim().parse().map_err(|e| RunnerError::config(key, e))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_without_a_token_is_told_why_it_needs_one_and_what_to_do() {
+        let config = RunnerConfig::default();
+        for (had_one, why) in [(true, "certificate has expired"), (false, "has not joined yet")] {
+            let words = join_token(&config, had_one).unwrap_err().to_string();
+            assert!(
+                words.contains(why) && words.contains("set `join_token`"),
+                "{words}"
+            );
+        }
+    }
+}
