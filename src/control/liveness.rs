@@ -38,8 +38,11 @@ const ASLEEP: Duration = Duration::from_secs(1);
 /// Verdicts proposed and not answered yet, at most.
 const IN_FLIGHT: usize = 256;
 
-/// Heartbeats this old are forgotten.
+/// Runners that no manager has told of for this long are forgotten.
 const FORGET: Duration = Duration::from_secs(300);
+
+/// Between two looks for what is to be forgotten.
+const TIDY: Duration = Duration::from_secs(60);
 
 /// When each runner was last heard, on this manager's monotonic clock. Only the leader's says anything.
 #[derive(Debug, Default)]
@@ -56,6 +59,9 @@ struct Inner {
 #[derive(Debug)]
 struct Heard {
     at: Instant,
+    /// When a manager last told of it, be it with nothing new: while one repeats a heartbeat, its number
+    /// must be known, or the repetition would pass for a sign of life.
+    told: Instant,
     /// The latest heartbeat that each manager told of. A manager repeats it in digest after digest;
     /// only another number is a new sign of life. Numbers start again with each session.
     seqs: Vec<(ManagerId, u64)>,
@@ -73,8 +79,10 @@ impl LivenessTable {
         for (container, boot, seq) in &digest.heartbeats {
             let heard = inner.heard.entry((*container, *boot)).or_insert_with(|| Heard {
                 at: now,
+                told: now,
                 seqs: Vec::new(),
             });
+            heard.told = now;
             match heard.seqs.iter_mut().find(|(from, _)| *from == digest.from) {
                 Some((_, known)) if *known == *seq => continue,
                 Some((_, known)) => *known = *seq,
@@ -86,11 +94,15 @@ impl LivenessTable {
 
     /// Grants everything a fresh window.
     pub(super) fn grant(&self, now: Instant) {
-        let mut inner = self.lock();
-        inner.granted = Some(now);
-        inner
-            .heard
-            .retain(|_, heard| now.saturating_duration_since(heard.at) < FORGET);
+        self.lock().granted = Some(now);
+    }
+
+    /// Forgets runners that nobody speaks of any more, and those of removed containers.
+    fn tidy(&self, state: &State, now: Instant) {
+        self.lock().heard.retain(|(container, _), heard| {
+            let fresh = now.saturating_duration_since(heard.told) < FORGET;
+            fresh && state.container(*container).is_some()
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -170,6 +182,7 @@ pub(super) async fn run<R: Replica>(replica: R, table: Arc<LivenessTable>, windo
     let mut proposing = JoinSet::new();
     let mut in_flight = BTreeSet::new();
     let mut due = Instant::now() + PERIOD;
+    let mut tidy_at = due;
     loop {
         sleep_until(due).await;
         let now = Instant::now();
@@ -194,6 +207,10 @@ pub(super) async fn run<R: Replica>(replica: R, table: Arc<LivenessTable>, windo
             continue;
         }
         let state = replica.state();
+        if now >= tidy_at {
+            table.tidy(&state, now);
+            tidy_at = now + TIDY;
+        }
         for (container, judgement) in watched.judge(&state, &table, &windows, now) {
             if in_flight.len() == IN_FLIGHT {
                 break;

@@ -149,3 +149,21 @@ fn a_late_heartbeat_does_not_revive_a_paused_container() {
     bench.hear(3.0, &digest(1, 7, 3));
     assert_eq!(bench.look(3.1), READY, "it was unpaused");
 }
+
+#[test]
+fn the_table_forgets_whom_nobody_speaks_of() {
+    let bench = Bench::new();
+    let stranger = Digest {
+        from: 1,
+        heartbeats: vec![(ContainerId(99), 1, 1)],
+    };
+    bench.hear(0.0, &digest(1, 6, 1));
+    bench.hear(0.0, &digest(1, 7, 1));
+    bench.hear(299.0, &stranger);
+    // Repeated: it is no sign of life, and its number must stay known.
+    bench.hear(299.0, &digest(1, 7, 1));
+    bench.table.tidy(&bench.alone.state(), bench.at(301.0));
+    let inner = bench.table.lock();
+    assert_eq!(inner.heard.keys().copied().collect::<Vec<_>>(), [(ID, 7)]);
+    assert_eq!(inner.heard[&(ID, 7)].at, bench.at(0.0));
+}

@@ -27,8 +27,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A child that ran this long begins anew with the first pause.
 const RAN_WELL: Duration = Duration::from_secs(10);
 
-/// Between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(10);
+/// Between SIGTERM and SIGKILL: longer than a runner gives its agents.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// A longer log is emptied at a start.
 const LOG_BYTES: u64 = 8 << 20;
@@ -91,6 +91,8 @@ impl Child {
                 },
                 Err(error) => format!("could not be started: {error}"),
             };
+            // Its id may be another process's soon.
+            let _ = fs::remove_file(&self.files.pid);
             if begin.elapsed() >= RAN_WELL {
                 pause = FIRST_PAUSE;
             }

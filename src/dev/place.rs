@@ -63,6 +63,8 @@ pub(super) enum PlaceError {
     Otherwise { dir: PathBuf, made: Made },
     #[error("port {port}, for {what}, is taken: stop what uses it, or choose other ports with --port")]
     Port { port: u16, what: String },
+    #[error("another runner uses {}: stop it", .0.display())]
+    Runner(PathBuf),
     #[error("--port {0} leaves no room for the ports of all managers below 65536")]
     NoRoom(u16),
     #[error(transparent)]
@@ -187,7 +189,7 @@ impl Place {
         let end = Instant::now() + LEFTOVERS;
         let mut said = false;
         loop {
-            match self.check_ports() {
+            match self.check_ports().and_then(|()| self.check_runners()) {
                 Err(error) if left_over && Instant::now() < end => {
                     if !said {
                         eprintln!("{error}; waiting, as processes of an earlier start may still be ending");
@@ -208,6 +210,20 @@ impl Place {
                     let what = format!("{what} of manager {manager}");
                     return Err(PlaceError::Port { port, what });
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// A runner that still runs holds its directory, and no port.
+    fn check_runners(&self) -> Result<(), PlaceError> {
+        for number in 1..=self.runners {
+            let dir = self.data(Kind::Runner, number);
+            let Ok(file) = File::options().write(true).open(dir.join("lock")) else {
+                continue;
+            };
+            if Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err() {
+                return Err(PlaceError::Runner(dir));
             }
         }
         Ok(())

@@ -12,14 +12,19 @@
 //! Orders are levels, not events: only the latest counts, and an order that comes while a process is
 //! being stopped is looked at once it is gone. So two epochs of an agent never run side by side.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use nix::sys::signal::Signal;
 use tokio::{
     sync::watch,
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
     time::{Instant, sleep},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     backoff::Backoff,
@@ -47,6 +52,8 @@ pub(super) enum Want {
     Run,
     /// It does not, and that is reported.
     Stop,
+    /// It does not, and nothing of the agent is kept here.
+    Leave,
 }
 
 /// The latest order for an agent.
@@ -66,6 +73,8 @@ pub(super) struct Surroundings {
     pub spawner: Spawner,
     pub lease: Lease,
     pub reports: Reports,
+    /// Ends all graces: the runner itself has to end.
+    pub hurry: CancellationToken,
 }
 
 /// The task of one agent.
@@ -101,6 +110,7 @@ impl Actor {
             match order.want {
                 Want::Run => self.keep_running(&order).await,
                 Want::Stop => self.report_stopped(&order),
+                Want::Leave => break,
             }
             // Compared, not awaited as a change: the order may have changed while it was carried out.
             let done = (order.epoch, order.want);
@@ -108,6 +118,11 @@ impl Actor {
             if other.is_err() {
                 break;
             }
+        }
+        if self.orders.borrow().want == Want::Leave {
+            let home = self.home();
+            // It can only fail by the end of the runtime; then the next start does it.
+            let _ = spawn_blocking(move || remove_dir(&home)).await;
         }
         self.around.reports.forget(self.id);
     }
@@ -203,9 +218,10 @@ impl Actor {
             // The lease first: if it ended with something else at once, nothing may be started again.
             biased;
             () = lease.ended(), if exclusive(order) => {
-                process.signal(Signal::SIGKILL);
-                // Killed with the group; what can still go wrong here is only knowing how it ended.
-                let _ = process.wait().await;
+                let words = "fenced: no manager has counted this runner in time";
+                self.report(order, AgentState::Stopping, words.into(), restarts);
+                // What can go wrong here is only knowing how it ended.
+                let _ = process.kill().await;
                 tracing::warn!(agent = %self.id, "stopped: no manager has counted this runner in time");
                 return End::Fenced;
             }
@@ -216,6 +232,10 @@ impl Actor {
             }
             status = process.wait() => status,
         };
+        // The fence's own thread may have been quicker than this task's clock.
+        if exclusive(order) && !lease.live() {
+            return End::Fenced;
+        }
         match status {
             Ok(status) => End::Itself {
                 success: status.success(),
@@ -229,9 +249,17 @@ impl Actor {
     }
 
     async fn start(&self, order: &Order) -> Result<Process, String> {
-        let home = self.home();
-        std::fs::create_dir_all(&home).map_err(|e| format!("cannot make {}: {e}", home.display()))?;
-        let launch = program::launch(&order.spec, self.id, order.epoch, self.around.container, &home)?;
+        let (home, id, container) = (self.home(), self.id, self.around.container);
+        let (spec, epoch) = (order.spec.clone(), order.epoch);
+        // A file system that hangs holds up this agent's start, and no worker of the runtime.
+        let prepare = move || {
+            std::fs::create_dir_all(&home).map_err(|e| format!("cannot make {}: {e}", home.display()))?;
+            program::launch(&spec, id, epoch, container, &home)
+        };
+        let mut launch = spawn_blocking(prepare)
+            .await
+            .map_err(|e| format!("cannot prepare a process: {e}"))??;
+        launch.fence = exclusive(order).then(|| self.around.lease.fence().clone());
         self.around
             .spawner
             .spawn(launch)
@@ -242,14 +270,14 @@ impl Actor {
     /// SIGTERM, the grace, SIGKILL. An exclusive agent's grace ends with its lease.
     async fn stop(&self, order: &Order, process: &mut Process, restarts: u32) {
         self.report(order, AgentState::Stopping, "stops as ordered".into(), restarts);
-        process.signal(Signal::SIGTERM);
+        process.terminate();
         tokio::select! {
             _ = process.wait() => return,
             () = sleep(Duration::from_secs(order.spec.stop_grace_seconds)) => {}
             () = self.around.lease.ended(), if exclusive(order) => {}
+            () = self.around.hurry.cancelled() => {}
         }
-        process.signal(Signal::SIGKILL);
-        let _ = process.wait().await;
+        let _ = process.kill().await;
     }
 
     fn home(&self) -> PathBuf {
@@ -264,6 +292,16 @@ impl Actor {
             reason,
             restarts,
         });
+    }
+}
+
+/// Removes what an agent has left in its directory. Blocks.
+pub(super) fn remove_dir(home: &Path) {
+    match std::fs::remove_dir_all(home) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(dir = %home.display(), %error, "an agent's directory is not removed");
+        }
+        _ => {}
     }
 }
 

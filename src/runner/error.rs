@@ -32,10 +32,10 @@ pub enum RunnerError {
     Identity(#[from] SecurityError),
     /// There is no identity and no way to get one.
     #[error(
-        "this runner has not joined yet{why}: set `join_token` or `join_token_file`, from `quorate cluster join-token`"
+        "{why}: set `join_token` or `join_token_file`, from `quorate cluster join-token`, and start it again"
     )]
     NoToken {
-        /// What became of an earlier identity, if there was one.
+        /// Why it needs one.
         why: &'static str,
     },
     /// The managers do not want this runner.

@@ -15,6 +15,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use super::fence::Fence;
+
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Terms {
     /// The end, once a heartbeat was acknowledged.
@@ -47,6 +49,7 @@ impl Terms {
 #[derive(Debug, Clone)]
 pub(super) struct Lease {
     terms: watch::Sender<Terms>,
+    fence: Fence,
 }
 
 /// The late acknowledgement of a lease that has ended.
@@ -54,20 +57,41 @@ pub(super) struct Lease {
 pub(super) struct Lapsed;
 
 impl Lease {
-    pub(super) fn new() -> Self {
+    /// None yet; `fence` ends its agents when it ends.
+    pub(super) fn new(fence: Fence) -> Self {
+        fence.set(None);
         Self {
             terms: watch::Sender::new(Terms::default()),
+            fence,
         }
+    }
+
+    /// Another one, that has not begun.
+    pub(super) fn anew(&self) -> Self {
+        Self::new(self.fence.clone())
+    }
+
+    /// What ends exclusive agents with this lease.
+    pub(super) fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Terms)) {
+        self.terms.send_modify(|terms| {
+            change(terms);
+            self.fence
+                .set(terms.until.filter(|_| terms.fresh).map(Instant::into_std));
+        });
     }
 
     /// A new session is open. A lease that goes on is kept; any other begins anew, with a new list.
     pub(super) fn open(&self) {
-        self.terms.send_modify(|terms| terms.open(Instant::now()));
+        self.change(|terms| terms.open(Instant::now()));
     }
 
     /// A list of agents that was read after the session opened is in effect.
     pub(super) fn list_taken(&self) {
-        self.terms.send_modify(|terms| terms.fresh = true);
+        self.change(|terms| terms.fresh = true);
     }
 
     /// A heartbeat sent at `sent` was acknowledged.
@@ -76,8 +100,7 @@ impl Lease {
     /// [`Lapsed`] when the lease had ended before; nothing is changed.
     pub(super) fn renew(&self, sent: Instant, fence_after: Duration) -> Result<(), Lapsed> {
         let mut result = Ok(());
-        self.terms
-            .send_modify(|terms| result = terms.renew(sent + fence_after, Instant::now()));
+        self.change(|terms| result = terms.renew(sent + fence_after, Instant::now()));
         result
     }
 
@@ -139,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_ends_by_the_sending_not_by_the_acknowledgement() {
-        let lease = Lease::new();
+        let lease = Lease::new(Fence::start().unwrap());
         lease.list_taken();
         let sent = Instant::now() - second(5);
         lease.renew(sent, FENCE).unwrap();
@@ -148,7 +171,7 @@ mod tests {
         assert!(lease.live());
         assert_eq!(lease.terms.borrow().until, Some(sent + FENCE));
         // One that was sent so long ago that its lease is over begins none.
-        let lease = Lease::new();
+        let lease = Lease::new(Fence::start().unwrap());
         lease.list_taken();
         lease.renew(sent, second(5)).unwrap();
         lease.ended().await;

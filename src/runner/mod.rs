@@ -4,7 +4,7 @@
 //!   manager <── session ──> Runner ── list of agents ──> Supervisor ── order ──> one task an agent
 //!                 │  ^                                                             │   │
 //!                 v  └──────────────── latest reports <────────────────────────────┘   v
-//!               lease ──────────── may exclusive agents act? ──────────────────> process (shim)
+//!               lease ──────────── may exclusive agents act? ──────────────────> keeper, program
 //! ```
 //!
 //! - The runner dials out, to any manager, and goes on to the next one when a session breaks. Agents
@@ -12,14 +12,16 @@
 //! - Exclusive agents act only under a lease ([`lease`]) that acknowledged heartbeats renew.
 //! - What shall run comes as a whole list, what is observed goes as the latest report of each agent:
 //!   both are levels, so a lost frame or session costs time and nothing else.
-//! - Agents end with their runner ([`exec`]).
+//! - Agents end with their runner, and with all that they started ([`keeper`]).
 
 mod agent;
 mod assess;
 mod backoff;
 mod error;
 pub mod exec;
+mod fence;
 mod identity;
+mod keeper;
 mod lease;
 mod link;
 mod output;
@@ -38,7 +40,7 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
@@ -48,11 +50,13 @@ use self::{
     agent::Surroundings,
     backoff::Backoff,
     error::SessionError,
+    fence::Fence,
     identity::{Identity, Managers},
     lease::Lease,
     process::Spawner,
     reports::Reports,
     session::Session,
+    stray::Mark,
     supervisor::Supervisor,
 };
 use crate::{
@@ -67,6 +71,10 @@ use crate::{
 /// The bounds of the pauses once every manager has failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The longest grace of an agent when the runner is to end. Docker kills a container 10 s after it told
+/// it to stop, and by then the managers must have been told that nothing runs.
+const GRACE: Duration = Duration::from_secs(8);
 
 /// Between looks for orphans, when this is the first process of its container.
 const REAP: Duration = Duration::from_secs(1);
@@ -97,7 +105,7 @@ pub async fn run_with_shim(
     let reaper = runner.reap_orphans();
     let end = runner.run(&config, &shutdown).await;
     if let Some(mut supervisor) = runner.supervisor.take() {
-        supervisor.stop_all().await;
+        supervisor.stop_all_within(GRACE).await;
     }
     if let Some(reaper) = reaper {
         reaper.abort();
@@ -166,7 +174,7 @@ impl Runner {
             about,
             managers: Managers::load(&config.data_dir, addresses),
             spawner: Spawner::start(shim).map_err(data)?,
-            lease: Lease::new(),
+            lease: Lease::new(Fence::start().map_err(data)?),
             reports: Reports::new(),
             identity: None,
             supervisor: None,
@@ -178,7 +186,7 @@ impl Runner {
     async fn run(&mut self, config: &RunnerConfig, shutdown: &CancellationToken) -> Result<(), RunnerError> {
         self.identity = Identity::load(&self.dir)?;
         if let Some(identity) = &self.identity {
-            stray::sweep(Path::new("/proc"), identity.container);
+            sweep_leftovers(identity.container).await;
         }
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut failures = 0;
@@ -262,15 +270,17 @@ impl Runner {
         }
         if let Some(mut former) = self.supervisor.take() {
             former.stop_all().await;
-            self.lease = Lease::new();
+            self.lease = self.lease.anew();
         }
-        self.supervisor = Some(Supervisor::new(Surroundings {
+        let supervisor = Supervisor::new(Surroundings {
             container,
             home: self.dir.join("agents"),
             spawner: self.spawner.clone(),
             lease: self.lease.clone(),
             reports: self.reports.clone(),
-        }));
+            hurry: CancellationToken::new(),
+        });
+        self.supervisor = Some(supervisor.await);
     }
 
     fn hello(&self, agents: Vec<AgentReport>) -> Hello {
@@ -302,7 +312,7 @@ impl Runner {
             tokio::spawn(async move {
                 loop {
                     sleep(REAP).await;
-                    while spawner.reap_orphan() {}
+                    spawner.reap_orphans();
                 }
             })
         })
@@ -320,6 +330,20 @@ impl Runner {
     }
 }
 
+/// Ends what an earlier start of this runner left: keepers end with their runner, but a keeper may have
+/// been killed with it, and a copy that nobody supervises must not act beside the new one.
+async fn sweep_leftovers(container: ContainerId) {
+    let sweep = move || stray::sweep(Path::new("/proc"), &Mark::of_container(container));
+    // It can only fail by the end of the runtime.
+    let killed = spawn_blocking(sweep).await.unwrap_or_default();
+    if killed > 0 {
+        tracing::warn!(
+            killed,
+            "ended processes left over from an earlier start of this runner"
+        );
+    }
+}
+
 fn join_token(config: &RunnerConfig, had_one: bool) -> Result<JoinToken, RunnerError> {
     let key = if config.join_token.is_some() {
         "join_token"
@@ -331,12 +355,29 @@ fn join_token(config: &RunnerConfig, had_one: bool) -> Result<JoinToken, RunnerE
         (None, Some(file)) => files::read(file)?,
         (None, None) => {
             let why = if had_one {
-                ", or its certificate has expired"
+                "this runner's certificate has expired while it was away"
             } else {
-                ""
+                "this runner has not joined yet"
             };
             return Err(RunnerError::NoToken { why });
         }
     };
     text.trim().parse().map_err(|e| RunnerError::config(key, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_without_a_token_is_told_why_it_needs_one_and_what_to_do() {
+        let config = RunnerConfig::default();
+        for (had_one, why) in [(true, "certificate has expired"), (false, "has not joined yet")] {
+            let words = join_token(&config, had_one).unwrap_err().to_string();
+            assert!(
+                words.contains(why) && words.contains("set `join_token`"),
+                "{words}"
+            );
+        }
+    }
 }

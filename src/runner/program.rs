@@ -12,12 +12,12 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use super::{exec, process::Launch};
+use super::{exec, process::Launch, stray::Mark};
 use crate::model::{AgentId, AgentSpec, ContainerId, Revision};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How to start an agent.
+/// How to start an agent, not under a fence yet. Blocks.
 ///
 /// # Errors
 /// Why it can't be started, for a person to act on.
@@ -53,6 +53,8 @@ pub(super) fn launch(
         args: spec.args.clone(),
         env,
         dir,
+        mark: Mark::of_agent(container, agent),
+        fence: None,
     })
 }
 

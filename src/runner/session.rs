@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Runner,
+    GRACE, Runner,
     error::SessionError,
     identity::Identity,
     link::Link,
@@ -146,7 +146,9 @@ impl<'a> Session<'a> {
     /// Heartbeats go on while agents use their grace: managers must not take the container for lost.
     fn begin_to_stop(&mut self) {
         if let Some(mut supervisor) = self.runner.supervisor.take() {
-            self.stopping = Some(tokio::spawn(async move { supervisor.stop_all().await }));
+            self.stopping = Some(tokio::spawn(
+                async move { supervisor.stop_all_within(GRACE).await },
+            ));
         }
     }
 

@@ -2,12 +2,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    pin::pin,
     sync::Arc,
+    time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, spawn_blocking},
+    time::sleep,
+};
 
-use super::agent::{Actor, Order, Surroundings, Want};
+use super::agent::{Actor, Order, Surroundings, Want, remove_dir};
 use crate::model::{AgentId, ContainerId, Revision, session::Assignment};
 
 /// Gives orders to one task an agent.
@@ -18,6 +26,8 @@ pub(super) struct Supervisor {
     /// Tasks that get no more orders, until their process has stopped. A new task of the same agent
     /// waits for the old one.
     ending: BTreeMap<AgentId, JoinHandle<()>>,
+    /// Agents of which an earlier start has left a directory, until the first list.
+    left: Vec<AgentId>,
     /// The newest list that was taken.
     revision: Revision,
 }
@@ -29,8 +39,12 @@ struct Held {
 }
 
 impl Supervisor {
-    pub(super) fn new(around: Surroundings) -> Self {
+    pub(super) async fn new(around: Surroundings) -> Self {
+        let home = around.home.clone();
+        // Without knowing them nothing is removed, and the next start knows.
+        let left = spawn_blocking(move || directories(&home)).await;
         Self {
+            left: left.unwrap_or_default(),
             around,
             agents: BTreeMap::new(),
             ending: BTreeMap::new(),
@@ -61,6 +75,17 @@ impl Supervisor {
         }
         self.revision = revision;
         let listed: BTreeSet<AgentId> = list.iter().map(|assignment| assignment.agent).collect();
+        for id in std::mem::take(&mut self.left) {
+            if !listed.contains(&id) {
+                let dir = self.around.home.join(id.to_string());
+                self.ending.insert(id, spawn_blocking(move || remove_dir(&dir)));
+            }
+        }
+        for (id, held) in &self.agents {
+            if !listed.contains(id) {
+                held.orders.send_modify(|order| order.want = Want::Leave);
+            }
+        }
         self.let_go(|id| !listed.contains(id));
         for assignment in list {
             self.order(assignment);
@@ -113,6 +138,17 @@ impl Supervisor {
             .extend(gone.into_iter().map(|(id, held)| (id, held.task)));
     }
 
+    /// Stops everything for the runner's own end: graces that would go on after `limit` end then.
+    pub(super) async fn stop_all_within(&mut self, limit: Duration) {
+        let hurry = self.around.hurry.clone();
+        let mut stopping = pin!(self.stop_all());
+        tokio::select! {
+            () = &mut stopping => return,
+            () = sleep(limit) => hurry.cancel(),
+        }
+        stopping.await;
+    }
+
     /// Stops everything, each agent with its grace, and returns when nothing runs.
     pub(super) async fn stop_all(&mut self) {
         self.let_go(|_| true);
@@ -122,4 +158,11 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// Whose directories are here. Blocks.
+fn directories(home: &Path) -> Vec<AgentId> {
+    let all = fs::read_dir(home).into_iter().flatten().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }

@@ -54,6 +54,8 @@ impl Hosts {
         let label = format!("{LABEL}={id}");
         for letter in ["a", "b"] {
             let name = format!("quorate-demo-{id}-{letter}");
+            // Before it is started: one that was made and can't be started is to be removed too.
+            containers.push(name.clone());
             docker::docker_with(
                 ("QUORATE_JOIN_TOKEN", &token),
                 &[
@@ -80,7 +82,6 @@ impl Hosts {
                 ],
             )?;
             println!("      container {name} is started");
-            containers.push(name);
         }
         Ok(containers.clone())
     }

@@ -1,0 +1,163 @@
+//! Ends exclusive agents when their lease does, on a thread of its own.
+//!
+//! The runtime's workers may be held up, by a file system for one, and then no task notices that the
+//! lease has ended. This thread waits for nothing but the end of the lease, and touches no file.
+//! Agents' tasks notice the same end on their own and wait for the processes to be gone.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Instant,
+};
+
+use super::process::kill_all;
+
+/// Cheap to clone; its thread ends with the last clone.
+#[derive(Debug, Clone)]
+pub(super) struct Fence(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Until when exclusive agents may act, if they may.
+    until: Option<Instant>,
+    /// The keepers of those that run.
+    keepers: BTreeSet<i32>,
+    closed: bool,
+}
+
+impl Shared {
+    /// Held for a few instructions and signals only, never while a process is started or waited for.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_one();
+    }
+
+    fn watch(&self) {
+        let mut state = self.lock();
+        while !state.closed {
+            let left = state
+                .until
+                .map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_none_or(|left| left.is_zero()) {
+                for keeper in std::mem::take(&mut state.keepers) {
+                    kill_all(keeper);
+                }
+            }
+            // Without anybody to kill it waits for a change.
+            let waited = match left.filter(|_| !state.keepers.is_empty()) {
+                Some(left) => self
+                    .changed
+                    .wait_timeout(state, left)
+                    .map(|(state, _)| state)
+                    .ok(),
+                None => self.changed.wait(state).ok(),
+            };
+            state = waited.unwrap_or_else(|| self.lock());
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.change(|state| state.closed = true);
+    }
+}
+
+impl Fence {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub(super) fn start() -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let watched = shared.clone();
+        thread::Builder::new()
+            .name("fence".into())
+            .spawn(move || watched.watch())?;
+        Ok(Self(Arc::new(Handle(shared))))
+    }
+
+    /// Exclusive agents may act until then, or may not.
+    pub(super) fn set(&self, until: Option<Instant>) {
+        self.0.0.change(|state| state.until = until);
+    }
+
+    /// Ends this keeper's agent with the lease, or at once if there is none, until the post is dropped.
+    pub(super) fn guard(&self, keeper: i32) -> Post {
+        self.0.0.change(|state| {
+            state.keepers.insert(keeper);
+        });
+        Post {
+            shared: self.0.0.clone(),
+            keeper,
+        }
+    }
+}
+
+/// One agent under guard.
+#[derive(Debug)]
+pub(super) struct Post {
+    shared: Arc<Shared>,
+    keeper: i32,
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        self.shared.lock().keepers.remove(&self.keeper);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::process::{CommandExt, ExitStatusExt},
+        process::{Child, Command},
+        time::Duration,
+    };
+
+    use super::*;
+
+    fn sleeper() -> (Child, i32) {
+        let child = Command::new("sleep")
+            .arg("1000")
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        (child, pid)
+    }
+
+    #[test]
+    fn it_needs_no_runtime_to_end_what_a_lease_no_longer_covers() {
+        let fence = Fence::start().unwrap();
+        let begin = Instant::now();
+        fence.set(Some(begin + Duration::from_millis(200)));
+        let ((mut one, first), (mut two, second)) = (sleeper(), sleeper());
+        let _post = fence.guard(first);
+        drop(fence.guard(second));
+        assert_eq!(one.wait().unwrap().signal(), Some(9));
+        assert!(begin.elapsed() >= Duration::from_millis(200));
+        assert!(
+            two.try_wait().unwrap().is_none(),
+            "it was not under guard any more"
+        );
+        // What starts too late ends at once.
+        let _post = fence.guard(second);
+        assert_eq!(two.wait().unwrap().signal(), Some(9));
+    }
+}
