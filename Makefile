@@ -20,10 +20,10 @@ test:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		echo "$(CARGO) nextest run --workspace --locked"; \
-		$(CARGO) nextest run --workspace --locked $(ARGS); \
+		$(CARGO) nextest run --workspace --locked --no-fail-fast $(ARGS); \
 	else \
 		echo "$(CARGO) test --workspace --locked (cargo-nextest is not installed; it is only faster)"; \
-		$(CARGO) test --workspace --locked $(ARGS); \
+		$(CARGO) test --workspace --locked --no-fail-fast $(ARGS); \
 	fi
 
 ## Quorate and etcd, measured in turn on this machine.

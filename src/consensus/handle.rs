@@ -305,14 +305,12 @@ impl Consensus {
     }
 
     async fn change(&self, request: MembershipRequest) -> Result<(), MembershipError> {
-        let stopping = || MembershipError::Unconfirmed("this manager is stopping".into());
+        let stopping = || "this manager is stopping".to_owned();
         let (answer, wait) = oneshot::channel();
-        self.shared
-            .membership
-            .send((request, answer))
-            .await
-            .map_err(|_| stopping())?;
-        wait.await.unwrap_or_else(|_| Err(stopping()))
+        let sent = self.shared.membership.send((request, answer)).await;
+        sent.map_err(|_| MembershipError::NotTaken(stopping()))?;
+        wait.await
+            .unwrap_or_else(|_| Err(MembershipError::Unconfirmed(stopping())))
     }
 
     /// Sends heartbeats to the leader; the answer comes after the leader counted them and a quorum

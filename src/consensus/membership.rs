@@ -64,13 +64,16 @@ async fn route(core: &Core, request: MembershipRequest) -> Result<(), Membership
                 match links.questions.call(wire, CHANGE + DEADLINE).await {
                     Ok(Response::Membership(result)) => return result,
                     Ok(Response::Failed(_)) | Err(LinkError::NotSent(_)) if Instant::now() < deadline => {}
-                    Ok(Response::Failed(why)) => return Err(MembershipError::Unconfirmed(why)),
+                    // It was refused before anything was done, or never left.
+                    Ok(Response::Failed(why)) | Err(LinkError::NotSent(why)) => {
+                        return Err(MembershipError::NotTaken(why));
+                    }
                     Ok(_) => return Err(MembershipError::Unconfirmed("its answer makes no sense".into())),
                     Err(error) => return Err(MembershipError::Unconfirmed(error.to_string())),
                 }
             }
             Route::Nowhere if Instant::now() >= deadline => {
-                return Err(MembershipError::Unconfirmed("no leader is known".into()));
+                return Err(MembershipError::NotTaken("no leader is known".into()));
             }
             Route::Nowhere => {}
         }
@@ -204,7 +207,7 @@ impl Core {
             )));
         }
         let followers = followers(&self.raft);
-        let works = |v: &ManagerId| *v == self.me.id || followers.get(v).is_some_and(|f| f.healthy);
+        let works = |v: &ManagerId| *v == self.me.id || followers.get(v).is_some_and(|f| f.fresh);
         let healthy = left.iter().filter(|v| works(v)).count();
         let quorum = left.len() / 2 + 1;
         if healthy < quorum {
@@ -229,7 +232,7 @@ impl Core {
             Some(to) if to == self.me.id => return Ok(()),
             Some(to) if !voters.contains(&to) => return Err(MembershipError::Unknown(to)),
             Some(to) if !followers.get(&to).is_some_and(|f| f.healthy) => {
-                return Err(MembershipError::Invalid(format!(
+                return Err(MembershipError::Conflict(format!(
                     "manager {to} has not answered for {HEALTHY:?}: it can't lead now"
                 )));
             }
@@ -239,7 +242,7 @@ impl Core {
                 .filter(|(id, f)| f.healthy && voters.contains(id))
                 .max_by_key(|(_, f)| f.matched)
                 .map(|(id, _)| *id)
-                .ok_or_else(|| MembershipError::Invalid("no other voter is healthy".into()))?,
+                .ok_or_else(|| MembershipError::Conflict("no other voter is healthy".into()))?,
         };
         info!(to = target, "handing leadership over");
         self.raft

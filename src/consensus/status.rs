@@ -19,6 +19,9 @@ use crate::model::{ManagerId, Revision};
 /// A manager that has acknowledged nothing to the leader for this long is not healthy.
 pub(super) const HEALTHY: Duration = Duration::from_secs(2);
 
+/// Several heartbeats.
+pub(super) const FRESH: Duration = Duration::from_millis(500);
+
 /// How often the status is looked at again without a change of raft's metrics.
 const REFRESH: Duration = Duration::from_millis(500);
 
@@ -40,6 +43,8 @@ pub type Fatal = Arc<dyn Fn(Halt) + Send + Sync>;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Follower {
     pub healthy: bool,
+    /// Heard within [`FRESH`]: as near to "it works now" as can be told.
+    pub fresh: bool,
     pub matched: Option<Revision>,
 }
 
@@ -50,7 +55,8 @@ pub(super) fn followers(raft: &Raft) -> BTreeMap<ManagerId, Follower> {
     let heard = metrics.heartbeat.iter().flatten();
     heard
         .map(|(id, at)| {
-            let healthy = at.as_ref().is_some_and(|at| at.elapsed() < HEALTHY);
+            let within = |span| at.as_ref().is_some_and(|at| at.elapsed() < span);
+            let (healthy, fresh) = (within(HEALTHY), within(FRESH));
             let matched = metrics
                 .replication
                 .as_ref()
@@ -59,6 +65,7 @@ pub(super) fn followers(raft: &Raft) -> BTreeMap<ManagerId, Follower> {
                 *id,
                 Follower {
                     healthy,
+                    fresh,
                     matched: matched.map(|log_id| log_id.index),
                 },
             )

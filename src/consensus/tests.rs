@@ -381,6 +381,15 @@ async fn the_quorum_is_not_removed() {
     let net = Net::default();
     let mut managers = three(&net).await;
     let at = leader(&managers);
+    eventually("all are heard", || {
+        managers[at]
+            .consensus
+            .status()
+            .managers
+            .values()
+            .all(|m| m.healthy)
+    })
+    .await;
     let down = managers.remove((at + 1) % 3);
     let down_id = down.consensus.id();
     down.stop(&net).await;

@@ -198,7 +198,11 @@ fn exclusive_agents_moved_safely(before: &State, after: &State, command: &Comman
         }
         let ended = matches!(agent.state, AgentState::Stopped | AgentState::Failed);
         let reported = matches!(command, Command::Agent(AgentCommand::Report { .. }));
-        let fenced = after.container(container).is_none_or(|c| c.fenced);
+        // One command may tell of its death and of another container under its name: the record is a
+        // candidate then, which only one that was fenced becomes.
+        let fenced = after
+            .container(container)
+            .is_none_or(|c| c.fenced || c.state == ContainerState::Candidate);
         assert!(
             ended || reported || fenced,
             "{agent:?} left {container} by {command:?}"

@@ -68,23 +68,57 @@ fn a_refusal_is_an_answer_too() {
     assert!(bench.state.config("k").is_none());
 }
 
+/// Applies entries without a key, an hour apart, until log time is there: one entry moves it no further.
+fn pass_time(state: &mut State, until: Millis) {
+    while state.now() < until {
+        let at = until.min(state.now().after(Duration::from_secs(3600)));
+        let command = put("other", Condition::Any);
+        state.apply(
+            state.revision() + 1,
+            TERM,
+            &Proposal {
+                at,
+                key: None,
+                command,
+            },
+        );
+    }
+}
+
 #[test]
 fn a_key_is_forgotten_after_a_day_of_log_time() {
     let day = Duration::from_secs(24 * 3600);
     let mut state = State::default();
-    let mut at = |revision, at: Millis| {
+    let mut replayed = |at: Millis| {
+        if state.revision() > 0 {
+            pass_time(&mut state, at);
+        }
         let proposal = Proposal {
             at,
             key: key("a", 1),
             command: put("one", Condition::Any),
         };
-        state.apply(revision, TERM, &proposal).replayed
+        state.apply(state.revision() + 1, TERM, &proposal).replayed
     };
-    assert!(!at(1, Millis(1_000)));
-    assert!(at(2, Millis(999).after(day)));
-    assert!(!at(3, Millis(1_000).after(day)));
+    assert!(!replayed(Millis(1_000)));
+    assert!(replayed(Millis(999).after(day)));
+    assert!(!replayed(Millis(1_000).after(day)));
     // A clock that went back makes no entry young again.
-    assert!(at(4, Millis(1)));
+    assert!(replayed(Millis(1)));
+}
+
+#[test]
+fn a_clock_far_ahead_moves_log_time_by_an_hour_an_entry() {
+    let mut state = State::default();
+    pass_time(&mut state, Millis(1_000));
+    let year = Millis(1_000).after(Duration::from_secs(365 * 24 * 3600));
+    let proposal = Proposal {
+        at: year,
+        key: None,
+        command: put("one", Condition::Any),
+    };
+    state.apply(state.revision() + 1, TERM, &proposal);
+    assert_eq!(state.now(), Millis(1_000).after(Duration::from_secs(3600)));
 }
 
 #[test]
