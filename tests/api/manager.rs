@@ -23,9 +23,11 @@ pub struct Manager {
     _dir: TempDir,
 }
 
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().port()
+/// Three ports that are free, and not the same: all are held until all are known.
+async fn free_ports() -> [u16; 3] {
+    let bind = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
+    let held = [bind().await, bind().await, bind().await];
+    held.map(|listener| listener.local_addr().unwrap().port())
 }
 
 impl Manager {
@@ -35,8 +37,8 @@ impl Manager {
         let dir = tempfile::tempdir().unwrap();
         let bundle = dir.path().join("bundle");
         let made = security::Bundle::create(&bundle).unwrap();
-        let port = free_port().await;
-        let (data, peers, sessions) = (dir.path().join("data"), free_port().await, free_port().await);
+        let [port, peers, sessions] = free_ports().await;
+        let data = dir.path().join("data");
         let settings = [
             format!("data_dir={}", data.display()),
             format!("bootstrap.dir={}", bundle.display()),

@@ -198,11 +198,14 @@ fn exclusive_agents_moved_safely(before: &State, after: &State, command: &Comman
         }
         let ended = matches!(agent.state, AgentState::Stopped | AgentState::Failed);
         let reported = matches!(command, Command::Agent(AgentCommand::Report { .. }));
-        // One command may tell of its death and of another container under its name: the record is a
-        // candidate then, which only one that was fenced becomes.
-        let fenced = after
+        // One command may tell of its death and of another container under its name, which the record
+        // is then about.
+        let theirs = before
             .container(container)
-            .is_none_or(|c| c.fenced || c.state == ContainerState::Candidate);
+            .and_then(|c| c.engine_container.as_deref());
+        let told_dead = matches!(command, Command::Container(ContainerCommand::Observe { found, .. })
+            if found.iter().any(|f| f.state == FoundState::Dead && theirs == Some(f.container.as_str())));
+        let fenced = told_dead || after.container(container).is_none_or(|c| c.fenced);
         assert!(
             ended || reported || fenced,
             "{agent:?} left {container} by {command:?}"
