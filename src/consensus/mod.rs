@@ -19,6 +19,8 @@ pub mod log_store;
 mod membership;
 mod network;
 mod peers;
+#[cfg(feature = "planted")]
+mod planted;
 mod proposer;
 mod reads;
 pub mod snapshot_store;

@@ -4,7 +4,11 @@
 //! before any of them. While one round is under way the next one's reads gather. On the leader a
 //! round asks a quorum; elsewhere it asks the leader, whose own next round it joins.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{sync::mpsc, time::Instant};
 
@@ -54,6 +58,9 @@ pub(super) async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<ReadWaiter>) 
 async fn round(core: &Core) -> Option<Revision> {
     match core.route() {
         Route::Here => tokio::time::timeout(ROUND, core.read_index()).await.ok()?.ok(),
+        Route::There(_) if planted!(LocalReadOnFollower) => {
+            Some(core.shared.revision.load(Ordering::Acquire))
+        }
         Route::There(links) => match links.questions.call(Request::ReadIndex, ROUND + MARGIN).await {
             Ok(Response::ReadIndex(index)) => Some(index),
             _ => None,

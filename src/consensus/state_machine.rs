@@ -54,6 +54,7 @@ impl StateMachine {
         if let Some(file) = machine.snapshots.latest() {
             let meta = decode_meta(&file)?;
             machine.restore(&meta, read_state(&file)?);
+            planted!(ApplySkipsAnEntryAfterRestart => machine.applied.iter_mut().for_each(|id| id.index += 1););
         }
         Ok(machine)
     }
@@ -72,6 +73,7 @@ impl StateMachine {
         if chunk.is_empty() {
             return;
         }
+        failpoint!("apply");
         let mut answers: Vec<(ApplyResponder<TypeConfig>, Reply)> = Vec::with_capacity(chunk.len());
         let mut current = self.shared.lock();
         let objects = current.objects_revision();
@@ -94,6 +96,7 @@ impl StateMachine {
         }
         drop(current);
         self.announce(revision, changed);
+        failpoint!("applied");
         answers
             .into_iter()
             .for_each(|(responder, reply)| responder.send(reply));
@@ -172,7 +175,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             state: self.shared.lock().clone(),
             meta: SnapshotMeta {
                 last_log_id: self.applied,
-                last_membership: self.membership.clone(),
+                last_membership: if planted!(SnapshotWithoutMembership) {
+                    StoredMembership::default()
+                } else {
+                    self.membership.clone()
+                },
             },
             snapshots: self.snapshots.clone(),
         }
@@ -181,6 +188,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
         let read = tokio::task::spawn_blocking(move || read_state(&snapshot)).await;
         self.restore(meta, read.map_err(io::Error::other)??);
+        failpoint!("snapshot-installed");
         Ok(())
     }
 

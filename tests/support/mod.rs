@@ -2,14 +2,17 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod load;
+
 use std::{
     fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
+use nix::{sys::signal::Signal, unistd::Pid};
 use quorate::{
     client::Client,
     security::{Bundle, install_crypto},
@@ -30,6 +33,8 @@ struct Manager {
     port: u16,
     dir: PathBuf,
     child: Option<Child>,
+    /// What its next start finds in the environment.
+    env: Vec<(&'static str, String)>,
 }
 
 impl Drop for Manager {
@@ -56,6 +61,7 @@ impl Manager {
         let child = Command::new(env!("CARGO_BIN_EXE_quorate"))
             .args(["manager", "--config"])
             .arg(self.dir.join("manager.toml"))
+            .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -80,6 +86,13 @@ fn free_ports() -> u16 {
 impl Cluster {
     /// Starts managers that form a cluster, and waits until each of them serves.
     pub async fn start(count: u64) -> Self {
+        let cluster = Self::start_with(count, "", &[]);
+        cluster.serving().await;
+        cluster
+    }
+
+    /// Starts managers with these lines in their configuration and these variables in their environment.
+    pub fn start_with(count: u64, config: &str, env: &[(&'static str, &str)]) -> Self {
         install_crypto();
         let dir = TempDir::new().unwrap();
         Bundle::create(&dir.path().join("bundle")).unwrap();
@@ -89,18 +102,21 @@ impl Cluster {
                 port: free_ports(),
                 dir: dir.path().join(format!("manager-{id}")),
                 child: None,
+                env: env
+                    .iter()
+                    .map(|(name, value)| (*name, (*value).to_owned()))
+                    .collect(),
             })
             .collect();
         let mut cluster = Self { dir, managers };
         for at in 0..cluster.managers.len() {
-            cluster.write_config(at);
+            cluster.write_config(at, config);
             cluster.managers[at].start();
         }
-        cluster.serving().await;
         cluster
     }
 
-    fn write_config(&self, at: usize) {
+    fn write_config(&self, at: usize, more: &str) {
         let Manager { id, port, dir, .. } = &self.managers[at];
         fs::create_dir_all(dir).unwrap();
         let mut config = format!(
@@ -119,6 +135,7 @@ impl Cluster {
                 port + 2
             );
         }
+        config += more;
         fs::write(dir.join("manager.toml"), config).unwrap();
     }
 
@@ -181,15 +198,33 @@ impl Cluster {
         self.managers[at].start();
     }
 
+    /// Sets or takes away what the next start of a manager finds in its environment.
+    pub fn set_env(&mut self, at: usize, name: &'static str, value: Option<&str>) {
+        let env = &mut self.managers[at].env;
+        env.retain(|(known, _)| *known != name);
+        env.extend(value.map(|value| (name, value.to_owned())));
+    }
+
+    /// Sends a manager a signal, such as SIGSTOP.
+    pub fn signal(&self, at: usize, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid(at)).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
     pub fn pid(&self, at: usize) -> u32 {
         self.managers[at].child.as_ref().unwrap().id()
+    }
+
+    /// How a manager ended, if it has.
+    pub fn ended(&mut self, at: usize) -> Option<ExitStatus> {
+        self.managers[at].child.as_mut().unwrap().try_wait().unwrap()
     }
 
     /// The exit code, once the manager has ended by itself.
     pub async fn exit_code(&mut self, at: usize) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.managers[at].child.as_mut().unwrap().try_wait().unwrap() {
+            if let Some(status) = self.ended(at) {
                 return status.code();
             }
             assert!(

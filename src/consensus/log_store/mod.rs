@@ -24,6 +24,8 @@ mod error;
 mod index;
 mod load;
 mod pack;
+#[cfg(feature = "planted")]
+mod planted;
 mod raft;
 mod read;
 mod row;

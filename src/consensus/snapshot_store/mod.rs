@@ -123,8 +123,11 @@ impl SnapshotStore {
             payload,
         )
         .map_err(|source| temporary.error(source))?;
+        failpoint!("snapshot-written");
         let path = temporary.path.clone();
-        self.keep(temporary, |source| SnapshotError::Io { path, source })
+        let kept = self.keep(temporary, |source| SnapshotError::Io { path, source });
+        failpoint!("snapshot-built");
+        kept
     }
 
     /// Begins to receive a snapshot: append what [`SnapshotFile::raw_reader`] gave at the sender.
@@ -162,10 +165,10 @@ impl SnapshotStore {
         temporary: Temporary,
         not_whole: impl FnOnce(io::Error) -> SnapshotError,
     ) -> Result<SnapshotFile, SnapshotError> {
-        temporary
-            .file
-            .sync_all()
-            .map_err(|source| temporary.error(source))?;
+        if !planted!(SnapshotNotSynced) {
+            let synced = temporary.file.sync_all();
+            synced.map_err(|source| temporary.error(source))?;
+        }
         // Read back what is about to replace the log.
         let snapshot = SnapshotFile::check(Arc::clone(&temporary.file)).map_err(not_whole)?;
         let path = self.dir.join(format!("{PREFIX}{:020}", snapshot.index()));
@@ -234,7 +237,10 @@ impl Incoming {
     /// # Errors
     /// `Received` if it is not whole; `Io`.
     pub fn install(self) -> Result<SnapshotFile, SnapshotError> {
-        self.store.keep(self.temporary, SnapshotError::Received)
+        failpoint!("snapshot-received");
+        let kept = self.store.keep(self.temporary, SnapshotError::Received);
+        failpoint!("snapshot-kept");
+        kept
     }
 }
 
