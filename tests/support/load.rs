@@ -37,7 +37,7 @@ async fn create_until(stop: Arc<AtomicBool>, client: Client, writer: usize, done
     }
 }
 
-/// Several writers of their own names each.
+/// Several writers of their own names each, spread over the managers.
 pub struct Load {
     stop: Arc<AtomicBool>,
     done: Acknowledged,
@@ -51,7 +51,7 @@ impl Load {
         for writer in 0..writers {
             set.spawn(create_until(
                 stop.clone(),
-                cluster.client_of_all(),
+                cluster.client_from(writer),
                 writer,
                 done.clone(),
             ));

@@ -146,10 +146,14 @@ impl Cluster {
 
     /// A client of all managers, which tries for a while.
     pub fn client_of_all(&self) -> Client {
-        self.build(
-            &(0..self.managers.len()).collect::<Vec<_>>(),
-            Duration::from_secs(20),
-        )
+        self.client_from(0)
+    }
+
+    /// As [`Self::client_of_all`], but it asks this one first.
+    pub fn client_from(&self, first: usize) -> Client {
+        let count = self.managers.len();
+        let order: Vec<_> = (first..first + count).map(|at| at % count).collect();
+        self.build(&order, Duration::from_secs(20))
     }
 
     fn build(&self, at: &[usize], retry: Duration) -> Client {

@@ -5,6 +5,7 @@ mod agents;
 mod commands;
 mod containers;
 mod engines;
+mod managers;
 mod property;
 mod requests;
 
