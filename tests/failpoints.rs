@@ -12,10 +12,11 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use quorate::failpoints::POINTS;
+use quorate::{client::Condition, failpoints::POINTS};
 use support::{
     Cluster,
-    load::{Load, all_there, configs},
+    load::{Load, all_there},
+    whole_again,
 };
 
 /// Within this time after the restart all managers must serve again.
@@ -118,9 +119,9 @@ async fn crash_at(cluster: &mut Cluster, load: &Load, (point, passed, when): Cra
 async fn died_there(cluster: &mut Cluster, victim: usize, point: &str, when: When) {
     let deadline = Instant::now() + support::PATIENCE;
     let id = u64::try_from(victim).unwrap() + 1;
-    let others = cluster.client_from(victim + 1);
+    let (others, its) = (cluster.client_from(victim + 1), cluster.client(victim));
     let mut to = id;
-    loop {
+    for n in 0.. {
         if let Some(status) = cluster.ended(victim) {
             let log = cluster.log(victim);
             assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{point}:\n{log}");
@@ -138,33 +139,25 @@ async fn died_there(cluster: &mut Cluster, victim: usize, point: &str, when: Whe
         if when == When::Votes {
             to = to % 3 + 1;
         }
+        // Clients that were turned away by its death do not come back by themselves.
+        let name = format!("{point}-{n}");
+        let _ = its
+            .put_config(&name, "text/plain", "", Condition::Any, None)
+            .await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// One leader in the eyes of all, and linearizable answers from all.
 async fn converges(cluster: &Cluster, after: &str) {
-    let restarted = Instant::now();
-    let whole = async || {
-        let mut leaders = Vec::new();
-        for at in 0..3 {
-            let client = cluster.client(at);
-            leaders.push(client.cluster_status().await.ok()?.leader?);
-            configs(&client).await.ok()?;
-        }
-        leaders.iter().all(|leader| *leader == leaders[0]).then_some(())
-    };
-    while whole().await.is_none() {
-        assert!(
-            restarted.elapsed() < CONVERGED,
-            "not whole again {CONVERGED:?} after {after}:\n{}\n{}\n{}",
+    match whole_again(cluster, CONVERGED).await {
+        Ok(took) => eprintln!("whole again {took:?} after {after}"),
+        Err(why) => panic!(
+            "not whole again {CONVERGED:?} after {after}: {why}\n{}\n{}\n{}",
             cluster.log(0),
             cluster.log(1),
             cluster.log(2)
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        ),
     }
-    eprintln!("whole again {:?} after {after}", restarted.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,8 @@ mod core;
 mod durable;
 mod error;
 mod figures;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handle;
 pub mod log_store;
 mod membership;

@@ -121,7 +121,7 @@ fn advance(state: &mut State, revision: Revision, term: u64) -> Reply {
 }
 
 /// Reads and decodes all of a snapshot; blocks.
-fn read_state(file: &SnapshotFile) -> io::Result<State> {
+pub(super) fn read_state(file: &SnapshotFile) -> io::Result<State> {
     let mut payload = Vec::with_capacity(usize::try_from(file.bytes()).unwrap_or(0));
     file.reader()?.read_to_end(&mut payload)?;
     State::read_from(&payload).map_err(|error| {
@@ -132,7 +132,7 @@ fn read_state(file: &SnapshotFile) -> io::Result<State> {
     })
 }
 
-fn decode_meta(file: &SnapshotFile) -> io::Result<SnapshotMeta> {
+pub(super) fn decode_meta(file: &SnapshotFile) -> io::Result<SnapshotMeta> {
     postcard::from_bytes(file.meta()).map_err(|error| {
         io::Error::new(
             io::ErrorKind::InvalidData,

@@ -308,3 +308,29 @@ pub fn disk_usage(dir: &Path) -> u64 {
     }
     total
 }
+
+/// One leader in the eyes of all managers, and linearizable answers from all of them. Says after how long,
+/// or what is not so when `within` has passed.
+pub async fn whole_again(cluster: &Cluster, within: Duration) -> Result<Duration, String> {
+    let began = Instant::now();
+    loop {
+        let whole = async {
+            let mut leaders = Vec::new();
+            for at in 0..cluster.managers.len() {
+                let client = cluster.client(at);
+                let told = |error| format!("manager {at}: {error}");
+                let leader = client.cluster_status().await.map_err(told)?.leader;
+                leaders.push(leader.ok_or(format!("manager {at} knows no leader"))?);
+                load::configs(&client).await.map_err(told)?;
+            }
+            match leaders.iter().all(|leader| *leader == leaders[0]) {
+                true => Ok(began.elapsed()),
+                false => Err(format!("they follow {leaders:?}")),
+            }
+        };
+        match whole.await {
+            Err(_) if began.elapsed() < within => tokio::time::sleep(Duration::from_millis(20)).await,
+            result => return result,
+        }
+    }
+}

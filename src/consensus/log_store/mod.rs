@@ -21,6 +21,8 @@
 mod disk;
 mod driver;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod index;
 mod load;
 mod pack;

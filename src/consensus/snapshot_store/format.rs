@@ -22,7 +22,7 @@ const MAX_META: u32 = 16 << 20;
 const BUFFER: usize = 1 << 18;
 
 /// Writes a whole snapshot.
-pub(super) fn write(
+pub(in crate::consensus) fn write(
     out: impl Write,
     index: u64,
     meta: &[u8],
@@ -78,7 +78,7 @@ pub struct SnapshotFile {
 
 impl SnapshotFile {
     /// Reads all of a file and checks it.
-    pub(super) fn check(file: Arc<File>) -> io::Result<Self> {
+    pub(in crate::consensus) fn check(file: Arc<File>) -> io::Result<Self> {
         let bytes = file.metadata()?.len();
         if bytes < (HEAD + TRAILER) as u64 {
             return Err(invalid("it is cut off"));

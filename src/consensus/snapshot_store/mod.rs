@@ -15,7 +15,7 @@
 //!
 //! All calls block. Not here: what the metadata and the payload mean.
 
-mod format;
+pub(super) mod format;
 #[cfg(test)]
 mod tests;
 
