@@ -140,7 +140,7 @@ async fn died_there(cluster: &mut Cluster, victim: usize, point: &str, when: Whe
             to = to % 3 + 1;
         }
         // Clients that were turned away by its death do not come back by themselves.
-        let name = format!("{point}-{n}");
+        let name = format!("{point}-{}-{n}", cluster.pid(victim));
         let _ = its
             .put_config(&name, "text/plain", "", Condition::Any, None)
             .await;

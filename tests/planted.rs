@@ -147,10 +147,14 @@ async fn a_write_without_a_key_is_made_once(bug: &str) -> Result<(), String> {
     let answer = answer.map_err(|error| error.to_string())?;
     let status = answer.status().as_u16();
     let body = answer.text().await.unwrap_or_default();
-    assert!(
-        cluster.ended(dies).is_some(),
-        "it did not come to the failpoint: {body}"
-    );
+    let deadline = Instant::now() + WITHIN;
+    while cluster.ended(dies).is_none() {
+        assert!(
+            Instant::now() < deadline,
+            "it did not come to the failpoint: {status} {body}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     match status {
         // Taken after its leader died, by the next one: then it was not made before.
         201 => Ok(()),
