@@ -75,12 +75,7 @@ impl Network {
             me: me.id,
             target,
             link,
-            append: AppendLane {
-                dial,
-                me,
-                target,
-                member,
-            },
+            append: AppendLane::new(dial, me, target, member),
         }
     }
 }
