@@ -47,7 +47,10 @@ fn targets() -> Vec<(&'static str, Run, Vec<Vec<u8>>)> {
 /// Inputs that once broke something: target, input.
 const FOUND: &[(&str, &[u8])] = &[
     // A row at the last index there can be.
-    ("log_rows", b"\x04\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x01\x00"),
+    (
+        "log_rows",
+        b"\x04\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x01\x00",
+    ),
 ];
 
 /// Changes a few bytes, cuts, doubles a piece, or puts pieces of two inputs together.
