@@ -234,6 +234,11 @@ fn raft_config(settings: &RaftSettings) -> Config {
         replication_lag_threshold: settings.snapshot_every.saturating_mul(4).max(1_000_000),
         purge_batch_size: 1_024,
         enable_pre_vote: Some(true),
+        // A leader that comes back must be elected again. Raft commits with a quorum that need not
+        // include the leader's own disk: one that was killed may have lost entries which the others
+        // acknowledged, and would give their places in the same term to other entries, which nothing
+        // tells apart. Nor does it know what was committed, which reads need.
+        enable_leader_restore: Some(false),
         install_snapshot_timeout: 60_000,
         // With the largest config each, still well below a peer frame's bound.
         max_payload_entries: 128,
