@@ -288,6 +288,7 @@ impl Core {
                 Ok(answer) => Response::Transfer(answer),
                 Err(error) => failed(error.to_string()),
             },
+            Request::Look => Response::Taken,
             _ => failed("this request does not belong on the control lane".into()),
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use openraft::{Config, SnapshotPolicy};
+use openraft::{Config, SnapshotPolicy, async_runtime::watch::WatchReceiver};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
@@ -24,7 +24,7 @@ use super::{
     log_store::{LogStore, OpenError},
     membership,
     network::Network,
-    peers::{self, BoxedStream, Dial, Me},
+    peers::{self, BoxedStream, ControlLinks, Dial, Me},
     proposer, reads,
     snapshot_store::{SnapshotError, SnapshotStore},
     state_machine::StateMachine,
@@ -177,9 +177,11 @@ impl Consensus {
             Ok::<_, StartError>((snapshots, machine))
         })
         .await??;
+        let control = Arc::new(ControlLinks::new(dial.clone(), me));
         let network = Network {
             dial: dial.clone(),
             me,
+            control: control.clone(),
         };
         let config = Arc::new(raft_config(&raft).validate()?);
         let raft = Raft::new(id, config, network, log.clone(), machine).await;
@@ -205,6 +207,7 @@ impl Consensus {
             tokio::spawn(reads::run_digests(core.clone(), digest_queue)),
             tokio::spawn(membership::run(core.clone(), membership_queue)),
             tokio::spawn(membership::tend(core.clone())),
+            tokio::spawn(keep_links_open(core.clone(), control)),
             tokio::spawn(status::run(core.clone())),
             tokio::spawn(status::run_leadership(core.clone())),
             tokio::spawn(status::run_watch(core.raft.clone(), fatal.clone())),
@@ -214,6 +217,17 @@ impl Consensus {
         ];
         Ok((handle, Running { core, log, tasks }))
     }
+}
+
+/// Keeps the ways to all members open that elections need.
+async fn keep_links_open(core: Arc<Core>, control: Arc<ControlLinks>) {
+    let members = || {
+        let metrics = core.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let nodes = metrics.membership_config.membership().nodes();
+        nodes.map(|(id, member)| (*id, member.clone())).collect()
+    };
+    control.keep_open(members).await;
 }
 
 /// Runs what blocks where it may.
@@ -234,6 +248,11 @@ fn raft_config(settings: &RaftSettings) -> Config {
         replication_lag_threshold: settings.snapshot_every.saturating_mul(4).max(1_000_000),
         purge_batch_size: 1_024,
         enable_pre_vote: Some(true),
+        // A leader that comes back must be elected again. Raft commits with a quorum that need not
+        // include the leader's own disk: one that was killed may have lost entries which the others
+        // acknowledged, and would give their places in the same term to other entries, which nothing
+        // tells apart. Nor does it know what was committed, which reads need.
+        enable_leader_restore: Some(false),
         install_snapshot_timeout: 60_000,
         // With the largest config each, still well below a peer frame's bound.
         max_payload_entries: 128,

@@ -1,15 +1,20 @@
 //! A whole cluster in one process, over in-memory streams and real logs on disk.
 
+mod elections;
+
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use futures::future::BoxFuture;
 use tempfile::TempDir;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use super::*;
 use crate::{
@@ -24,6 +29,7 @@ type Streams = mpsc::UnboundedSender<(BoxedStream, ManagerId)>;
 #[derive(Debug, Default, Clone)]
 struct Net {
     listeners: Arc<Mutex<BTreeMap<String, Streams>>>,
+    dials: Arc<AtomicUsize>,
 }
 
 /// One manager's way into the net.
@@ -36,6 +42,7 @@ struct NetDial {
 impl Dial for NetDial {
     fn dial(&self, address: String) -> BoxFuture<'static, io::Result<BoxedStream>> {
         let (net, me) = (self.net.clone(), self.me);
+        net.dials.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             let (ours, theirs) = tokio::io::duplex(1 << 20);
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
@@ -118,9 +125,11 @@ impl Manager {
         net.listeners.lock().unwrap().insert(info(id).peer, sender);
         let serving = running.clone();
         let accept = tokio::spawn(async move {
+            // Ends with this task: the connections of a manager end with it.
+            let mut open = JoinSet::new();
             while let Some((stream, from)) = streams.recv().await {
                 let serving = serving.clone();
-                tokio::spawn(async move { serving.serve_peer(stream, from).await });
+                open.spawn(async move { serving.serve_peer(stream, from).await });
             }
         });
         Self {

@@ -35,6 +35,10 @@ const QUEUE: usize = 1024;
 /// Bytes that are written in one go at most.
 const WRITE_BATCH: usize = 1 << 20;
 
+/// A question that had less time than this says nothing about the connection when it is late: on a busy
+/// machine it is the rule, and dialling again would make it busier.
+const TELLING: Duration = Duration::from_millis(400);
+
 /// Why there is no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(in crate::consensus) enum LinkError {
@@ -106,7 +110,7 @@ impl Link {
             Err(_) => {
                 // Nothing at all came back meanwhile: the other side hangs or the network swallows.
                 // Start afresh, so that what is asked next does not wait behind it.
-                if self.received.load(Ordering::Relaxed) == before {
+                if limit >= TELLING && self.received.load(Ordering::Relaxed) == before {
                     self.reset.notify_one();
                 }
                 Err(LinkError::Lost(format!("none within {limit:?}")))
@@ -219,6 +223,10 @@ impl Connection {
     }
 
     fn push(&mut self, call: Call) {
+        // Nobody waits for it any more: its time was over before there was a connection.
+        if call.answer.is_closed() {
+            return;
+        }
         let number = self.next;
         self.next += 1;
         if let Err(error) = self.writer.push(&(number, &call.request)) {
