@@ -89,11 +89,15 @@ fn bootstrap() -> ClusterCommand {
 impl Manager {
     async fn start(net: &Net, id: ManagerId, incarnation: u64, dir: Arc<TempDir>, first: First) -> Self {
         let (hook, fatal) = mpsc::unbounded_channel();
+        let ends: Fatal = Arc::new(move |why| {
+            let _ = hook.send(why.to_string());
+        });
         let options = Options {
             id,
             incarnation,
             info: info(id),
-            data_dir: dir.path().to_owned(),
+            stores: Stores::open(dir.path(), ends.clone()).await.unwrap(),
+            clock: Clock::start(),
             raft: RaftSettings {
                 heartbeat: Duration::from_millis(50),
                 election_min: Duration::from_millis(150),
@@ -108,9 +112,7 @@ impl Manager {
                 me: id,
             }),
             on_digest: Arc::new(|_| {}),
-            fatal: Arc::new(move |why| {
-                let _ = hook.send(why.to_string());
-            }),
+            fatal: ends,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();
         let running = Arc::new(running);

@@ -1,0 +1,1 @@
+//! Seeds that found something, as tests named after it.
