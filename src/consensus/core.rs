@@ -191,7 +191,8 @@ impl Core {
         let changed = async {
             while metrics.borrow_watched().current_leader == before {
                 if metrics.changed().await.is_err() {
-                    return;
+                    // The raft core is gone. Who waits here asks again afterwards: it must not do so at once.
+                    std::future::pending::<()>().await;
                 }
             }
         };

@@ -135,7 +135,7 @@ pub enum StartError {
 
 /// The running consensus of one manager.
 pub struct Running {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     log: LogStore<TypeConfig>,
     tasks: Vec<JoinHandle<()>>,
 }

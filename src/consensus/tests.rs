@@ -413,3 +413,16 @@ async fn the_quorum_is_not_removed() {
     );
     managers[at].consensus.remove_manager(down_id).await.unwrap();
 }
+
+#[tokio::test]
+async fn nobody_asks_without_a_pause_when_the_raft_core_is_gone() {
+    let net = Net::default();
+    let dir = Arc::new(TempDir::new().unwrap());
+    let manager = Manager::start(&net, 1, 101, dir, First::Form([(1, info(1))].into())).await;
+    founded(std::slice::from_ref(&manager)).await;
+    let core = &manager.running.core;
+    core.raft.shutdown().await.unwrap();
+    let (pause, began) = (Duration::from_millis(50), Instant::now());
+    core.leader_change(pause).await;
+    assert!(began.elapsed() >= pause, "{:?}", began.elapsed());
+}

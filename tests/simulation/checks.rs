@@ -109,7 +109,10 @@ fn check(world: &mut World, leaders: &mut Leaders, id: ManagerId) -> Result<(), 
     if !moved && !installed {
         return Ok(());
     }
-    compare_log(world, id, &mut log, &look, revision)?;
+    if !compare_log(world, id, &mut log, &look, revision)? {
+        // Its storage died in this tick; what it did not show any more, others will.
+        return Ok(());
+    }
     let state = consensus.state();
     world.node(id).seen.revision = Some(revision);
     compare_state(world, id, &state, installed)
@@ -148,19 +151,19 @@ fn check_vote(
     Err(format!("in term {term} both {known} and {leader} were elected"))
 }
 
-/// Holds the committed part of a manager's log against the truth, and extends the truth.
+/// Holds the committed part of a manager's log against the truth, and extends the truth. False if the
+/// log can't be read any more.
 fn compare_log(
     world: &mut World,
     id: ManagerId,
     log: &mut LogStore<TypeConfig>,
     look: &Look,
     revision: Revision,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let end = look.committed.map_or(0, |at| at + 1).max(revision + 1);
     let from = world.node(id).seen.next.max(look.purged.map_or(0, |at| at + 1));
     let Some(Ok(entries)) = log.try_get_log_entries(from..end).now_or_never() else {
-        // It failed meanwhile; the harness will be told.
-        return Ok(());
+        return Ok(false);
     };
     for entry in &entries {
         let index = entry.log_id.index;
@@ -174,7 +177,7 @@ fn compare_log(
         }
         world.node(id).seen.next = index + 1;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn compare_state(world: &mut World, id: ManagerId, state: &State, installed: bool) -> Result<(), String> {

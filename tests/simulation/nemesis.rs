@@ -71,7 +71,16 @@ impl Nemesis {
     /// Ends every trouble at once.
     pub fn heal(&mut self, sim: &mut Sim, world: &Shared) {
         self.end_what_is_over(sim, world, u64::MAX);
-        restart(sim, world, u64::MAX - 1);
+        for node in world.borrow().nodes.values() {
+            node.storage.live_on();
+        }
+        restart(sim, world, u64::MAX);
+    }
+
+    /// What still happens after the heal: who died or was allowed to join just before it comes.
+    pub fn after(&mut self, sim: &mut Sim, world: &Shared) {
+        restart(sim, world, u64::MAX);
+        self.let_join(sim, world);
     }
 
     fn make(&mut self, trouble: Trouble, sim: &mut Sim, world: &Shared) {

@@ -128,6 +128,7 @@ fn drive(seed: u64, ticks: u64, sim: &mut Sim, world: &Shared) -> Result<u64, St
     }
     nemesis.heal(sim, world);
     loop {
+        nemesis.after(sim, world);
         tick(sim)?;
         let mut here = world.borrow_mut();
         here.quiet = here.quiet || all_serve(&here, healed);
@@ -147,7 +148,7 @@ fn drive(seed: u64, ticks: u64, sim: &mut Sim, world: &Shared) -> Result<u64, St
     }
 }
 
-/// Whether a write and a read that began after the heal... were answered through every member.
+/// Whether a write and a read were answered through every member since the heal.
 fn all_serve(world: &World, healed: u64) -> bool {
     let serving = world.serving();
     !serving.is_empty()
@@ -201,7 +202,8 @@ fn see_ends(rng: &mut StdRng, sim: &mut Sim, world: &Shared) {
         let mut here = world.borrow_mut();
         here.note(format!("m{id} ends itself: {why}"));
         let (died, wiped) = (here.node(id).storage.is_dead(), here.node(id).wiped);
-        let removed = here.truth.lost_member(id);
+        let (incarnation, founders) = (here.node(id).incarnation, here.plan.managers);
+        let removed = here.truth.lost_member(id) || here.truth.is_retired(id, incarnation, founders);
         let now = here.now;
         drop(here);
         if died {

@@ -109,6 +109,13 @@ impl Storage {
         state.dies_at = Some(state.steps + calls);
     }
 
+    /// Takes back that it is to die, unless it is dead already.
+    pub fn live_on(&self) {
+        let mut state = self.state();
+        let (steps, dies_at) = (state.steps, state.dies_at);
+        state.dies_at = dies_at.filter(|at| steps > *at);
+    }
+
     /// Whether it has refused a call since it was told to die.
     pub fn is_dead(&self) -> bool {
         let state = self.state();

@@ -69,6 +69,15 @@ impl Truth {
         self.gone.contains(&id)
     }
 
+    /// Whether a manager that was given its id lost the right to it: it is being removed.
+    pub fn is_retired(&self, id: ManagerId, incarnation: u64, founders: u64) -> bool {
+        id > founders
+            && self
+                .states
+                .last()
+                .is_some_and(|state| !state.may_join(id, incarnation))
+    }
+
     /// Whether no change of the membership is half done.
     pub fn is_settled(&self) -> bool {
         self.voters.len() == 1

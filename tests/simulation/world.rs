@@ -196,7 +196,10 @@ impl World {
 
     /// Members that can serve: in the newest committed membership, with their data.
     pub fn serving(&self) -> BTreeSet<ManagerId> {
-        let whole = |id: &ManagerId| self.nodes.get(id).is_some_and(|n| !n.wiped);
+        let whole = |id: &ManagerId| {
+            let node = self.nodes.get(id);
+            node.is_some_and(|n| !n.wiped && n.standing != Standing::Gone)
+        };
         self.truth.members().into_iter().filter(whole).collect()
     }
 }
