@@ -20,7 +20,7 @@ use super::{
     error::{MembershipError, ReadError},
     handle::{Digest, DigestAck, MembershipRequest, Shared},
     peers::{Dial, Lane, Link, Me, Probe, Request, Response},
-    proposer,
+    proposer, reads,
     runtime::blocking,
     snapshot_store::{Incoming, SnapshotFile, SnapshotStore},
     types::{Raft, SnapshotMeta, TypeConfig, Vote},
@@ -207,8 +207,27 @@ impl Core {
             .map_err(|error| error.to_string())
     }
 
+    /// This manager's vote: whom it follows, as of some moment within this call. `None` when raft has ended.
+    pub async fn vote(&self) -> Option<Vote> {
+        self.raft.with_raft_state(|state| *state.vote_ref()).await.ok()
+    }
+
+    /// An index for the reads that wait at manager `from`, whose vote was `vote` after they arrived. Where the
+    /// two managers are a quorum that question is the whole round; else a round of this manager has to follow.
+    async fn read_index_for(&self, from: ManagerId, vote: Vote) -> Result<Revision, ReadError> {
+        let me = self.me.id;
+        let asked = self
+            .raft
+            .with_raft_state(move |state| reads::confirmed(state, me, from, vote));
+        match asked.await {
+            Ok(Some(index)) => Ok(index),
+            Ok(None) => self.join_read_round().await,
+            Err(_) => Err(ReadError::Stopping),
+        }
+    }
+
     /// Joins the next read round of this manager.
-    pub async fn join_read_round(&self) -> Result<Revision, ReadError> {
+    async fn join_read_round(&self) -> Result<Revision, ReadError> {
         let (answer, wait) = oneshot::channel();
         self.shared
             .reads
@@ -245,7 +264,7 @@ impl Core {
     pub async fn answer(&self, from: ManagerId, lane: Lane, request: Request) -> Response {
         match (lane, request) {
             (Lane::Control, request) => self.answer_control(request).await,
-            (Lane::Forward, request) => self.answer_forward(request).await,
+            (Lane::Forward, request) => self.answer_forward(from, request).await,
             (Lane::Join, Request::Probe) => Response::Probe(self.probe(from)),
             (Lane::Join, Request::AddManager { id, member }) if id == from => {
                 self.answer_add(id, member).await
@@ -280,7 +299,7 @@ impl Core {
         }
     }
 
-    async fn answer_forward(&self, request: Request) -> Response {
+    async fn answer_forward(&self, from: ManagerId, request: Request) -> Response {
         let not_leader = || Response::Failed("this manager does not lead".into());
         let leads = matches!(self.route(), Route::Here);
         match request {
@@ -288,11 +307,13 @@ impl Core {
                 Response::Proposed(proposer::take_forwarded(self, proposals).await)
             }
             Request::Status if leads => Response::Status(self.shared.status.borrow().clone()),
-            Request::ReadIndex if leads => match timeout(ROUND, self.join_read_round()).await {
-                Ok(Ok(revision)) => Response::ReadIndex(revision),
-                Ok(Err(error)) => Response::Failed(error.to_string()),
-                Err(_) => Response::Failed("no quorum confirmed this manager".into()),
-            },
+            Request::ReadIndex(vote) if leads => {
+                match timeout(ROUND, self.read_index_for(from, vote)).await {
+                    Ok(Ok(revision)) => Response::ReadIndex(revision),
+                    Ok(Err(error)) => Response::Failed(error.to_string()),
+                    Err(_) => Response::Failed("no quorum confirmed this manager".into()),
+                }
+            }
             Request::Digest(digest) if leads => match self.count(&digest).await {
                 Ok(DigestAck) => Response::Taken,
                 Err(error) => Response::Failed(error.to_string()),

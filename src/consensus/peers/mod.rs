@@ -103,16 +103,27 @@ pub(super) enum Request {
     Vote(VoteRequest<TypeConfig>),
     PreVote(VoteRequest<TypeConfig>),
     Transfer(TransferLeaderRequest<TypeConfig>),
-    SnapshotBegin { vote: Vote, meta: SnapshotMeta },
+    SnapshotBegin {
+        vote: Vote,
+        meta: SnapshotMeta,
+    },
     SnapshotPart(Bytes),
     SnapshotEnd,
     Propose(Vec<Proposal>),
-    ReadIndex,
+    /// With the vote of the manager that asks, taken after its reads arrived.
+    ReadIndex(Vote),
     Status,
     Digest(Digest),
-    AddManager { id: ManagerId, member: Member },
-    RemoveManager { id: ManagerId },
-    TransferLeadership { to: Option<ManagerId> },
+    AddManager {
+        id: ManagerId,
+        member: Member,
+    },
+    RemoveManager {
+        id: ManagerId,
+    },
+    TransferLeadership {
+        to: Option<ManagerId>,
+    },
     Probe,
 }
 
