@@ -8,7 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use openraft::{Config, SnapshotPolicy};
+use openraft::{Config, SnapshotPolicy, storage::RaftLogReader};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
@@ -213,8 +213,14 @@ impl Consensus {
             me,
         };
         let config = Arc::new(raft_config(&raft).validate()?);
+        let vote = log.clone().read_vote().await?;
         let raft = Raft::new(id, config, network, log.clone(), machine).await;
         let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
+        if vote.is_some_and(|vote| vote.committed && vote.leader_id.node_id == id) {
+            // Nobody else may have noticed that it was gone: ask at once whether it may lead again.
+            let asked = raft.trigger().elect(true).await;
+            asked.map_err(|error| StartError::Raft(error.to_string()))?;
+        }
         let core = Core {
             me,
             raft,
@@ -260,6 +266,10 @@ fn raft_config(settings: &RaftSettings) -> Config {
         replication_lag_threshold: settings.snapshot_every.saturating_mul(4).max(1_000_000),
         purge_batch_size: 1_024,
         enable_pre_vote: Some(true),
+        // A leader that starts again must be elected again. It may have lost entries that the others have:
+        // they are sent before they are durable here. If it went on in its term, it would put other
+        // entries at their log ids, and the two could never be told apart.
+        enable_leader_restore: Some(false),
         install_snapshot_timeout: 60_000,
         // With the largest config each, still well below a peer frame's bound.
         max_payload_entries: 128,

@@ -222,7 +222,7 @@ fn see_ends(rng: &mut StdRng, sim: &mut Sim, world: &Shared) {
 /// A run in which nothing happened must not count as a good one.
 fn proves_something(world: &World) -> Result<(), String> {
     let (counts, happened) = (world.oracle.counts, world.happened);
-    let least = world.now / 500;
+    let least = world.now / 1_000;
     let crashes = happened.kills + happened.power_cuts + happened.storage_deaths;
     let cuts = happened.partitions + happened.one_way;
     if counts.written < least || counts.read < least {
