@@ -21,6 +21,7 @@ mod network;
 mod peers;
 mod proposer;
 mod reads;
+mod runtime;
 pub mod snapshot_store;
 mod start;
 mod state_machine;
@@ -31,11 +32,12 @@ mod types;
 
 pub use self::{
     begin::First,
-    core::OnDigest,
+    core::{Clock, OnDigest},
     error::{MembershipError, ProposeError, ReadError},
     handle::{Consensus, DEADLINE, Digest, DigestAck, Leadership, ManagerStatus, Status},
     peers::{BoxedStream, Dial, Stream},
-    start::{Options, RaftSettings, Running, StartError},
+    runtime::Runtime,
+    start::{Options, RaftSettings, Running, StartError, Stores},
     status::{Fatal, Halt},
     types::TypeConfig,
 };

@@ -96,11 +96,15 @@ fn bootstrap() -> ClusterCommand {
 impl Manager {
     async fn start(net: &Net, id: ManagerId, incarnation: u64, dir: Arc<TempDir>, first: First) -> Self {
         let (hook, fatal) = mpsc::unbounded_channel();
+        let ends: Fatal = Arc::new(move |why| {
+            let _ = hook.send(why.to_string());
+        });
         let options = Options {
             id,
             incarnation,
             info: info(id),
-            data_dir: dir.path().to_owned(),
+            stores: Stores::open(dir.path(), ends.clone()).await.unwrap(),
+            clock: Clock::start(),
             raft: RaftSettings {
                 heartbeat: Duration::from_millis(50),
                 election_min: Duration::from_millis(150),
@@ -115,9 +119,7 @@ impl Manager {
                 me: id,
             }),
             on_digest: Arc::new(|_| {}),
-            fatal: Arc::new(move |why| {
-                let _ = hook.send(why.to_string());
-            }),
+            fatal: ends,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();
         let running = Arc::new(running);
@@ -419,4 +421,34 @@ async fn the_quorum_is_not_removed() {
         "{refused:?}"
     );
     managers[at].consensus.remove_manager(down_id).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_asks_without_a_pause_when_the_raft_core_is_gone() {
+    let net = Net::default();
+    let dir = Arc::new(TempDir::new().unwrap());
+    let manager = Manager::start(&net, 1, 101, dir, First::Form([(1, info(1))].into())).await;
+    founded(std::slice::from_ref(&manager)).await;
+    let core = &manager.running.core;
+    core.raft.shutdown().await.unwrap();
+    let (pause, began) = (Duration::from_millis(50), Instant::now());
+    core.leader_change(pause).await;
+    assert!(began.elapsed() >= pause, "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_starts_again_is_elected_again() {
+    let net = Net::default();
+    let dir = Arc::new(TempDir::new().unwrap());
+    let first = First::Form([(1, info(1))].into());
+    let manager = Manager::start(&net, 1, 101, dir, first.clone()).await;
+    manager.put("k", "v").await.unwrap();
+    let before = manager.consensus.state().term();
+    let dir = manager.stop(&net).await;
+    let began = Instant::now();
+    let again = Manager::start(&net, 1, 101, dir, first).await;
+    again.put("k", "w").await.unwrap();
+    assert!(again.consensus.state().term() > before);
+    // Without waiting for an election to become due: 300 ms and more.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
