@@ -28,7 +28,7 @@ async fn killing_any_manager_under_load_loses_nothing() {
         cluster.kill(victim);
         load.more(&cluster, 100).await;
         cluster.restart(victim);
-        cluster.serving().await;
+        cluster.recovered().await;
         load.more(&cluster, 50).await;
     }
     let names = load.finish().await;
@@ -43,7 +43,7 @@ async fn killing_all_managers_under_load_loses_nothing() {
         load.more(&cluster, 100).await;
         (0..3).for_each(|at| cluster.kill(at));
         (0..3).for_each(|at| cluster.restart(at));
-        cluster.serving().await;
+        cluster.recovered().await;
     }
     load.more(&cluster, 50).await;
     let names = load.finish().await;
@@ -109,7 +109,7 @@ async fn reads_through_every_manager_never_go_back_while_leaders_die() {
             })
             .await;
         cluster.restart(leader);
-        cluster.serving().await;
+        cluster.recovered().await;
     }
     stop.store(true, Ordering::Relaxed);
     let mut reads = 0;

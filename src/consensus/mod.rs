@@ -25,6 +25,7 @@ mod peers;
 mod planted;
 mod proposer;
 mod reads;
+mod runtime;
 pub mod snapshot_store;
 mod start;
 mod state_machine;
@@ -35,11 +36,12 @@ mod types;
 
 pub use self::{
     begin::First,
-    core::OnDigest,
+    core::{Clock, OnDigest},
     error::{MembershipError, ProposeError, ReadError},
     handle::{Consensus, DEADLINE, Digest, DigestAck, Leadership, ManagerStatus, Status},
     peers::{BoxedStream, Dial, Stream},
-    start::{Options, RaftSettings, Running, StartError},
+    runtime::Runtime,
+    start::{Options, RaftSettings, Running, StartError, Stores},
     status::{Fatal, Halt},
     types::TypeConfig,
 };

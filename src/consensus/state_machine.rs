@@ -17,6 +17,7 @@ use openraft::{
 
 use super::{
     handle::Shared,
+    runtime::blocking,
     snapshot_store::{SnapshotFile, SnapshotStore},
     types::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig},
 };
@@ -186,8 +187,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
-        let read = tokio::task::spawn_blocking(move || read_state(&snapshot)).await;
-        self.restore(meta, read.map_err(io::Error::other)??);
+        let read = blocking(move || read_state(&snapshot)).await;
+        self.restore(meta, read??);
         failpoint!("snapshot-installed");
         Ok(())
     }
@@ -223,8 +224,6 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
                 .map_err(io::Error::other)?;
             Ok(Snapshot { meta, snapshot: file })
         };
-        tokio::task::spawn_blocking(write)
-            .await
-            .map_err(io::Error::other)?
+        blocking(write).await?
     }
 }

@@ -1,17 +1,21 @@
 //! A whole cluster in one process, over in-memory streams and real logs on disk.
 
+mod elections;
 mod faults;
 
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use futures::future::BoxFuture;
 use tempfile::TempDir;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use super::*;
 use crate::{
@@ -26,6 +30,7 @@ type Streams = mpsc::UnboundedSender<(BoxedStream, ManagerId)>;
 #[derive(Debug, Default, Clone)]
 struct Net {
     listeners: Arc<Mutex<BTreeMap<String, Streams>>>,
+    dials: Arc<AtomicUsize>,
 }
 
 /// One manager's way into the net.
@@ -38,6 +43,7 @@ struct NetDial {
 impl Dial for NetDial {
     fn dial(&self, address: String) -> BoxFuture<'static, io::Result<BoxedStream>> {
         let (net, me) = (self.net.clone(), self.me);
+        net.dials.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             let (ours, theirs) = tokio::io::duplex(1 << 20);
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
@@ -102,11 +108,15 @@ impl Manager {
         snapshot_every: u64,
     ) -> Self {
         let (hook, fatal) = mpsc::unbounded_channel();
+        let ends: Fatal = Arc::new(move |why| {
+            let _ = hook.send(why.to_string());
+        });
         let options = Options {
             id,
             incarnation,
             info: info(id),
-            data_dir: dir.path().to_owned(),
+            stores: Stores::open(dir.path(), ends.clone()).await.unwrap(),
+            clock: Clock::start(),
             raft: RaftSettings {
                 heartbeat: Duration::from_millis(50),
                 election_min: Duration::from_millis(150),
@@ -121,9 +131,7 @@ impl Manager {
                 me: id,
             }),
             on_digest: Arc::new(|_| {}),
-            fatal: Arc::new(move |why| {
-                let _ = hook.send(why.to_string());
-            }),
+            fatal: ends,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();
         let running = Arc::new(running);
@@ -131,9 +139,11 @@ impl Manager {
         net.listeners.lock().unwrap().insert(info(id).peer, sender);
         let serving = running.clone();
         let accept = tokio::spawn(async move {
+            // Ends with this task: the connections of a manager end with it.
+            let mut open = JoinSet::new();
             while let Some((stream, from)) = streams.recv().await {
                 let serving = serving.clone();
-                tokio::spawn(async move { serving.serve_peer(stream, from).await });
+                open.spawn(async move { serving.serve_peer(stream, from).await });
             }
         });
         Self {
@@ -433,4 +443,34 @@ async fn the_quorum_is_not_removed() {
         "{refused:?}"
     );
     managers[at].consensus.remove_manager(down_id).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_asks_without_a_pause_when_the_raft_core_is_gone() {
+    let net = Net::default();
+    let dir = Arc::new(TempDir::new().unwrap());
+    let manager = Manager::start(&net, 1, 101, dir, First::Form([(1, info(1))].into())).await;
+    founded(std::slice::from_ref(&manager)).await;
+    let core = &manager.running.core;
+    core.raft.shutdown().await.unwrap();
+    let (pause, began) = (Duration::from_millis(50), Instant::now());
+    core.leader_change(pause).await;
+    assert!(began.elapsed() >= pause, "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_starts_again_is_elected_again() {
+    let net = Net::default();
+    let dir = Arc::new(TempDir::new().unwrap());
+    let first = First::Form([(1, info(1))].into());
+    let manager = Manager::start(&net, 1, 101, dir, first.clone()).await;
+    manager.put("k", "v").await.unwrap();
+    let before = manager.consensus.state().term();
+    let dir = manager.stop(&net).await;
+    let began = Instant::now();
+    let again = Manager::start(&net, 1, 101, dir, first).await;
+    again.put("k", "w").await.unwrap();
+    assert!(again.consensus.state().term() > before);
+    // Without waiting for an election to become due: 300 ms and more.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }

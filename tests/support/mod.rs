@@ -5,6 +5,7 @@
 pub mod load;
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
@@ -21,6 +22,9 @@ use tempfile::TempDir;
 
 /// How long anything that must happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// After the faults end a cluster is whole again within this, however busy the machine is.
+pub const RECOVERY: Duration = Duration::from_secs(10);
 
 /// Three manager processes, or however many were asked for.
 pub struct Cluster {
@@ -257,6 +261,34 @@ impl Cluster {
         }
     }
 
+    /// Waits until every manager serves and all know the same leader. Call it at once when the last fault
+    /// ended: it fails when that takes longer than [`RECOVERY`].
+    pub async fn recovered(&self) {
+        let began = Instant::now();
+        self.serving().await;
+        self.eventually("all know one leader", async || {
+            let mut leaders = BTreeSet::new();
+            for at in 0..self.managers.len() {
+                let status = self.client(at).cluster_status().await;
+                leaders.insert(status.ok().and_then(|status| status.leader));
+            }
+            leaders.len() == 1 && !leaders.contains(&None)
+        })
+        .await;
+        let took = began.elapsed();
+        eprintln!("recovered in {} ms", took.as_millis());
+        if took > RECOVERY {
+            self.show_logs();
+            panic!("the cluster was whole again after {took:?} only, not within {RECOVERY:?}");
+        }
+    }
+
+    fn show_logs(&self) {
+        for at in 0..self.managers.len() {
+            eprintln!("--- manager {}:\n{}", at + 1, tail(&self.log(at)));
+        }
+    }
+
     /// Which manager leads, by index.
     pub async fn leader(&self) -> usize {
         let deadline = Instant::now() + PATIENCE;
@@ -280,9 +312,7 @@ impl Cluster {
         let deadline = Instant::now() + PATIENCE;
         while !holds().await {
             if Instant::now() > deadline {
-                for at in 0..self.managers.len() {
-                    eprintln!("--- manager {}:\n{}", at + 1, tail(&self.log(at)));
-                }
+                self.show_logs();
                 panic!("in {PATIENCE:?} it was not so: {what}");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -152,13 +152,14 @@ impl<C: RaftTypeConfig> Writer<C> {
     }
 
     /// As [`turn_blocking`](Self::turn_blocking), for a task of a simulation: waits without blocking,
-    /// calls the disk inline.
-    pub async fn turn_async(&mut self) -> bool {
+    /// calls the disk inline, `pause` before it does.
+    pub async fn turn_async(&mut self, pause: impl Future<Output = ()>) -> bool {
         if self.should_tidy() {
             self.tidy_or_fail();
             return true;
         }
         let first = self.queue.recv().await;
+        pause.await;
         self.turn(first)
     }
 

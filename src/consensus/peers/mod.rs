@@ -9,6 +9,7 @@
 //! program, anything else in a simulation.
 
 mod append;
+mod control;
 mod link;
 mod serve;
 
@@ -28,6 +29,7 @@ use tokio::{
 
 pub(super) use self::{
     append::AppendLane,
+    control::ControlLinks,
     link::{Link, LinkError},
     serve::serve,
 };
@@ -138,6 +140,7 @@ pub(super) enum Request {
         to: Option<ManagerId>,
     },
     Probe,
+    Look,
 }
 
 /// The answer to a request.
