@@ -171,7 +171,7 @@ pub(super) async fn put(State(app): State<App>, request: Request) -> Result<Resp
     let key = call.key(&value)?;
     let command = Command::Config(ConfigCommand::Put {
         name: name.clone(),
-        content_type,
+        content_type: content_type.into(),
         // What was read is a piece of the connection's buffer, which a small value would keep alive.
         value: Bytes::copy_from_slice(&value),
         condition,

@@ -186,7 +186,15 @@ async fn secure(stream: TcpStream, from: SocketAddr, front: &Arc<Front>) {
         return;
     }
     let Some(acceptor) = &front.acceptor else {
-        return drive(stream, from, false, front).await;
+        let http2 = tokio::select! {
+            () = front.shutdown.cancelled() => return,
+            begun = timeout(front.limits.head, begins_with_http2(&stream)) => begun,
+        };
+        return match http2 {
+            Ok(Ok(http2)) => drive(stream, from, http2, front).await,
+            Ok(Err(error)) => tracing::debug!(%from, %error, "the connection ended before it began"),
+            Err(_) => tracing::debug!(%from, "a connection on which nothing came was closed"),
+        };
     };
     match timeout(front.limits.handshake, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
@@ -196,6 +204,15 @@ async fn secure(stream: TcpStream, from: SocketAddr, front: &Arc<Front>) {
         Ok(Err(error)) => tracing::debug!(%from, %error, "a TLS handshake failed"),
         Err(_) => tracing::debug!(%from, "a TLS handshake took too long"),
     }
+}
+
+/// Whether a plain connection begins as only HTTP/2 does (RFC 9113, section 3.4): by prior knowledge, for
+/// there is no ALPN. What is looked at stays in the stream. A client that sends the first three bytes one
+/// by one is taken for HTTP/1.1, which refuses it.
+async fn begins_with_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut first = [0; 3];
+    let seen = stream.peek(&mut first).await?;
+    Ok(first[..seen] == *b"PRI")
 }
 
 /// Requests of one connection, for the idle bound.

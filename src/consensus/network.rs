@@ -56,12 +56,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
     // For replication and for votes: raft makes a client of this kind for each vote it asks for.
     async fn new_client(&mut self, target: ManagerId, node: &Member) -> Peer {
-        let append = AppendLane {
-            dial: self.dial.clone(),
-            me: self.me,
-            target,
-            member: node.clone(),
-        };
+        let append = AppendLane::new(self.dial.clone(), self.me, target, node.clone());
         self.peer(self.control.to(target, node), Some(append), target)
     }
 
