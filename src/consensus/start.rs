@@ -29,6 +29,7 @@ use super::{
     snapshot_store::{SnapshotError, SnapshotStore},
     state_machine::StateMachine,
     status::{self, Fatal, Halt},
+    trim,
     types::{Raft, TypeConfig},
 };
 use crate::{
@@ -116,6 +117,12 @@ impl Running {
     /// certificate was issued for.
     pub async fn serve_peer(&self, stream: BoxedStream, authenticated: ManagerId) {
         peers::serve(self.core.clone(), stream, authenticated).await;
+    }
+
+    /// The first index of the log that is still there.
+    #[cfg(test)]
+    pub(super) fn first_index(&self) -> u64 {
+        self.log.first_index()
     }
 
     /// Stops. Leadership should be handed over before, by [`Consensus::transfer_leadership`].
@@ -214,6 +221,7 @@ impl Consensus {
             tokio::spawn(begin::run(core.clone(), first, info, fatal)),
             tokio::spawn(begin::found(handle.clone(), bootstrap)),
             tokio::spawn(count_objects(handle.clone())),
+            tokio::spawn(trim::run(core.clone(), log.clone())),
         ];
         Ok((handle, Running { core, log, tasks }))
     }

@@ -1,6 +1,7 @@
 //! A whole cluster in one process, over in-memory streams and real logs on disk.
 
 mod elections;
+mod sizes;
 
 use std::{
     collections::BTreeMap,
@@ -70,6 +71,16 @@ fn info(id: ManagerId) -> PeerInfo {
     }
 }
 
+fn settings() -> RaftSettings {
+    RaftSettings {
+        heartbeat: Duration::from_millis(50),
+        election_min: Duration::from_millis(150),
+        election_max: Duration::from_millis(300),
+        snapshot_every: 200,
+        keep_logs: 10,
+    }
+}
+
 fn bootstrap() -> ClusterCommand {
     ClusterCommand::Bootstrap {
         cluster_id: "test".into(),
@@ -95,19 +106,24 @@ fn bootstrap() -> ClusterCommand {
 
 impl Manager {
     async fn start(net: &Net, id: ManagerId, incarnation: u64, dir: Arc<TempDir>, first: First) -> Self {
+        Self::start_with(net, id, incarnation, dir, first, settings()).await
+    }
+
+    async fn start_with(
+        net: &Net,
+        id: ManagerId,
+        incarnation: u64,
+        dir: Arc<TempDir>,
+        first: First,
+        raft: RaftSettings,
+    ) -> Self {
         let (hook, fatal) = mpsc::unbounded_channel();
         let options = Options {
             id,
             incarnation,
             info: info(id),
             data_dir: dir.path().to_owned(),
-            raft: RaftSettings {
-                heartbeat: Duration::from_millis(50),
-                election_min: Duration::from_millis(150),
-                election_max: Duration::from_millis(300),
-                snapshot_every: 200,
-                keep_logs: 10,
-            },
+            raft,
             first,
             bootstrap: Some(bootstrap()),
             dial: Arc::new(NetDial {

@@ -19,7 +19,10 @@ async fn heartbeats_and_read_rounds_make_no_connections() {
         if now == before {
             break;
         }
-        assert!(now < 100, "{now} connections among three managers, and still more");
+        assert!(
+            now < 100,
+            "{now} connections among three managers, and still more"
+        );
         before = now;
     }
     for manager in &managers {
