@@ -26,6 +26,7 @@ mod params;
 mod precondition;
 mod problem;
 mod rate;
+mod resource;
 mod routes;
 mod secret;
 mod server;
