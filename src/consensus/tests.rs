@@ -1,6 +1,7 @@
 //! A whole cluster in one process, over in-memory streams and real logs on disk.
 
 mod elections;
+mod reads;
 
 use std::{
     collections::BTreeMap,
@@ -434,21 +435,4 @@ async fn nobody_asks_without_a_pause_when_the_raft_core_is_gone() {
     let (pause, began) = (Duration::from_millis(50), Instant::now());
     core.leader_change(pause).await;
     assert!(began.elapsed() >= pause, "{:?}", began.elapsed());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_starts_again_is_elected_again() {
-    let net = Net::default();
-    let dir = Arc::new(TempDir::new().unwrap());
-    let first = First::Form([(1, info(1))].into());
-    let manager = Manager::start(&net, 1, 101, dir, first.clone()).await;
-    manager.put("k", "v").await.unwrap();
-    let before = manager.consensus.state().term();
-    let dir = manager.stop(&net).await;
-    let began = Instant::now();
-    let again = Manager::start(&net, 1, 101, dir, first).await;
-    again.put("k", "w").await.unwrap();
-    assert!(again.consensus.state().term() > before);
-    // Without waiting for an election to become due: 300 ms and more.
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
