@@ -28,6 +28,7 @@ mod state_machine;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod types;
 
 pub use self::{

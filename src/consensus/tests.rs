@@ -2,6 +2,7 @@
 
 mod elections;
 mod reads;
+mod sizes;
 
 use std::{
     collections::BTreeMap,
@@ -71,6 +72,16 @@ fn info(id: ManagerId) -> PeerInfo {
     }
 }
 
+fn settings() -> RaftSettings {
+    RaftSettings {
+        heartbeat: Duration::from_millis(50),
+        election_min: Duration::from_millis(150),
+        election_max: Duration::from_millis(300),
+        snapshot_every: 200,
+        keep_logs: 10,
+    }
+}
+
 fn bootstrap() -> ClusterCommand {
     ClusterCommand::Bootstrap {
         cluster_id: "test".into(),
@@ -96,6 +107,17 @@ fn bootstrap() -> ClusterCommand {
 
 impl Manager {
     async fn start(net: &Net, id: ManagerId, incarnation: u64, dir: Arc<TempDir>, first: First) -> Self {
+        Self::start_with(net, id, incarnation, dir, first, settings()).await
+    }
+
+    async fn start_with(
+        net: &Net,
+        id: ManagerId,
+        incarnation: u64,
+        dir: Arc<TempDir>,
+        first: First,
+        raft: RaftSettings,
+    ) -> Self {
         let (hook, fatal) = mpsc::unbounded_channel();
         let ends: Fatal = Arc::new(move |why| {
             let _ = hook.send(why.to_string());
@@ -106,13 +128,7 @@ impl Manager {
             info: info(id),
             stores: Stores::open(dir.path(), ends.clone()).await.unwrap(),
             clock: Clock::start(),
-            raft: RaftSettings {
-                heartbeat: Duration::from_millis(50),
-                election_min: Duration::from_millis(150),
-                election_max: Duration::from_millis(300),
-                snapshot_every: 200,
-                keep_logs: 10,
-            },
+            raft,
             first,
             bootstrap: Some(bootstrap()),
             dial: Arc::new(NetDial {
