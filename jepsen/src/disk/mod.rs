@@ -1,0 +1,1 @@
+//! disk: see the map in `lib.rs`.

@@ -1,0 +1,1 @@
+//! nemesis: see the map in `lib.rs`.

@@ -1,0 +1,1 @@
+//! report: see the map in `lib.rs`.

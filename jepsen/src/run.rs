@@ -1,0 +1,1 @@
+//! run: see the map in `lib.rs`.
