@@ -1,6 +1,21 @@
 //! What clients do, and what they were told.
+//!
+//! Every operation is one request to one manager, sent once: a client that tried again by itself, or elsewhere, would
+//! hide what the judge is here to see. What an answer means is decided in [`attempt`]; objects are bounded in the
+//! operations they see ([`keys`]), so that histories of single objects stay short enough to be judged completely.
 
+mod append;
+mod attempt;
+mod deploys;
+mod freshness;
+mod hand;
+mod keys;
+mod members;
+mod once;
 mod pace;
+mod pages;
+mod register;
+mod set;
 
 use std::sync::Arc;
 
@@ -29,11 +44,13 @@ pub struct Endpoint {
 pub struct WorkloadContext {
     /// One for each manager, for clients that speak to this one only.
     pub endpoints: Vec<Endpoint>,
+    /// Takes down what is done.
     pub recorder: Arc<Recorder>,
     /// Its share of the operations a second; every client of it waits for its turn here.
     pub pace: Arc<Pace>,
     /// When it fires, begin nothing new, finish what is under way and return.
     pub stop: CancellationToken,
+    /// Chooses what is left to chance.
     pub seed: u64,
 }
 
@@ -53,7 +70,15 @@ pub trait Workload: Send + Sync {
     fn check(&self, history: &History) -> Vec<Verdict>;
 }
 
-/// All workloads, by name.
+/// All workloads, by name. What each has done is remembered in it, for its reads at the end.
 pub fn all() -> Vec<Arc<dyn Workload>> {
-    Vec::new()
+    vec![
+        Arc::new(register::Register::default()),
+        Arc::new(set::Set::default()),
+        Arc::new(append::Append::default()),
+        Arc::new(once::Once::default()),
+        Arc::new(freshness::Freshness::default()),
+        Arc::new(deploys::Deploys::default()),
+        Arc::new(members::Members::default()),
+    ]
 }
