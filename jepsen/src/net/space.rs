@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
@@ -28,6 +29,9 @@ pub struct Net {
     pub places: Vec<Place>,
 }
 
+/// Networks of this process so far.
+static MADE: AtomicU32 = AtomicU32::new(0);
+
 /// The bridge, in its own namespace.
 const BRIDGE: &str = "bridge0";
 
@@ -53,8 +57,10 @@ impl Net {
     /// # Errors
     /// Something cannot be made; what was is undone with the ledger.
     pub async fn make(ledger: Arc<Ledger>, seats: u64) -> Result<Self> {
-        let tag = format!("qj{}", std::process::id());
-        let subnet = free_subnet().await?;
+        // One process may have several networks.
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let tag = format!("qj{}{number}", std::process::id());
+        let subnet = free_subnet(number).await?;
         let mut net = Self {
             ledger,
             hub: format!("{tag}h"),
@@ -127,12 +133,12 @@ impl Net {
 }
 
 /// A subnet that no interface of this machine is in.
-async fn free_subnet() -> Result<[u8; 3]> {
+async fn free_subnet(number: u32) -> Result<[u8; 3]> {
     let taken = run("ip", &["-o", "-4", "addr"]).await?;
-    let begin = std::process::id();
+    let begin = std::process::id().wrapping_mul(7).wrapping_add(number);
     (0..1000)
         .map(|step| {
-            let at = (begin + step) % (64 * 256);
+            let at = (begin.wrapping_add(step)) % (64 * 256);
             // Both fit a byte by the line above.
             [10, 64 + (at / 256) as u8, (at % 256) as u8]
         })
