@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `options` | the command line |
 //! | `run`, `matrix` | one test from start to verdict; every fault set with every workload |
+//! | `judge` | what is judged of the run itself: faults in effect, managers behaving, recovery, enough happening |
 //! | `cluster` | managers as processes: bundle, start, kill, restart, what they say of themselves |
 //! | `net` | namespaces, packet filters, links that are slow and lossy |
 //! | `disk` | a file system that forgets what was not synced, fills up, slows down and fails |
@@ -26,6 +27,7 @@ pub mod checker;
 pub mod cluster;
 pub mod disk;
 pub mod history;
+pub mod judge;
 pub mod matrix;
 pub mod nemesis;
 pub mod net;

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{matrix, nemesis, net, run, workload};
 
 /// Breaks a cluster of real managers under load, and judges what clients were told.
 ///
@@ -90,6 +93,73 @@ pub struct MatrixOptions {
 ///
 /// # Errors
 /// It could not be done.
-pub fn act(_options: &Options) -> Result<bool> {
+pub fn act(options: &Options) -> Result<bool> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime did not start")?;
+    runtime.block_on(async {
+        // Dropping a run drops its cluster, and that undoes everything it made.
+        tokio::select! {
+            done = dispatch(&options.verb) => done,
+            stopped = interrupted() => stopped,
+        }
+    })
+}
+
+async fn dispatch(verb: &Verb) -> Result<bool> {
+    match verb {
+        Verb::Run(options) => {
+            ready().await?;
+            Ok(run::run(options).await?.passed)
+        }
+        Verb::Matrix(options) => {
+            ready().await?;
+            matrix::matrix(options).await
+        }
+        Verb::List => {
+            list();
+            Ok(true)
+        }
+        Verb::Check { history } => check(history),
+    }
+}
+
+/// Says what is missing before anything is begun.
+async fn ready() -> Result<()> {
+    net::permitted()
+        .await
+        .context("network namespaces and iptables are needed, and root for both")
+}
+
+fn list() {
+    println!("workloads:");
+    for workload in workload::all() {
+        println!("  {}", workload.name());
+    }
+    println!("\nfaults, by family (the name of a family stands for all of it):");
+    let faults = nemesis::families();
+    for (family, about) in nemesis::FAMILIES {
+        println!("  {family:<24}{about}");
+        for fault in faults.get(family).into_iter().flatten() {
+            if fault.name() != family {
+                println!("    {:<22}{}", fault.name(), fault.about());
+            }
+        }
+    }
+}
+
+fn check(_history: &std::path::Path) -> Result<bool> {
     anyhow::bail!("not wired up yet")
+}
+
+/// Resolves, always to an error, when the program is asked to stop.
+async fn interrupted() -> Result<bool> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    anyhow::bail!("interrupted: everything was undone, nothing was judged")
 }
