@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::checker::{Validity, Verdict};
-use crate::history::{History, Kind, Process};
-use crate::nemesis::RECOVERS_WITHIN;
-use crate::run::{Events, Outcome};
+use crate::history::{History, Process};
+use crate::nemesis::{RECOVERS_WITHIN, Strike};
+use crate::run::Events;
 
 /// Exit codes of managers that must not go on: consensus, storage.
 const CONSENSUS: i32 = 70;
@@ -45,20 +45,23 @@ fn verdict(checker: &str, wrong: &[String], bad: Validity, well: String, data: V
 }
 
 fn effect(events: &Events) -> Verdict {
-    let mut doubts: Vec<String> = events
-        .strikes
+    let (alone, crowd): (Vec<&Strike>, Vec<&Strike>) = events.strikes.iter().partition(|strike| strike.alone);
+    let mut doubts: Vec<String> = alone.iter().filter_map(|strike| strike.doubt()).collect();
+    let struck: BTreeSet<_> = alone.iter().map(|strike| strike.fault).collect();
+    let missing = events
+        .planned
         .iter()
-        .filter_map(|strike| strike.doubt())
-        .collect();
-    let struck: BTreeSet<_> = events.strikes.iter().map(|strike| strike.fault).collect();
-    let missing = events.planned.iter().filter(|fault| !struck.contains(*fault));
+        .filter(|fault| !events.crowded && !struck.contains(*fault));
     doubts.extend(missing.map(|fault| format!("{fault} never had its turn: let it run longer")));
+    if events.crowded {
+        doubts.extend(crowd_doubt(&crowd));
+    }
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for strike in &events.strikes {
         *counts.entry(strike.fault).or_default() += 1;
     }
     let well = format!(
-        "{} faults struck, each with evidence that it was in effect",
+        "{} faults struck, with evidence that they were in effect",
         events.strikes.len()
     );
     verdict(
@@ -70,17 +73,18 @@ fn effect(events: &Events) -> Verdict {
     )
 }
 
+/// Faults in a crowd get into each other's way: one pauses what another would have asked. Most must be in effect.
+fn crowd_doubt(crowd: &[&Strike]) -> Option<String> {
+    let proven = crowd.iter().filter(|strike| strike.in_effect).count();
+    (crowd.len() < 5 || proven * 2 <= crowd.len())
+        .then(|| format!("of {} faults at once only {proven} were in effect", crowd.len()))
+}
+
 fn enough(history: &History, events: &Events) -> Verdict {
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for op in &history.ops {
         if matches!(op.process, Process::Client(_)) {
-            let kind = match op.kind {
-                Kind::Invoke => "invoke",
-                Kind::Ok => "ok",
-                Kind::Fail => "fail",
-                Kind::Info => "info",
-            };
-            *counts.entry(kind).or_default() += 1;
+            *counts.entry(op.kind.as_str()).or_default() += 1;
         }
     }
     let ok = counts.get("ok").copied().unwrap_or_default();
@@ -180,26 +184,6 @@ fn shown(duration: Duration) -> String {
     format!("{:.2} s", duration.as_secs_f64())
 }
 
-/// Tells what came of a run, the verdict first.
-pub fn say(outcome: &Outcome) {
-    let word = if outcome.passed { "PASS" } else { "FAIL" };
-    println!(
-        "{word}  {} under {} (seed {})",
-        outcome.workloads.join(", "),
-        outcome.nemesis.join(", "),
-        outcome.seed
-    );
-    for verdict in &outcome.verdicts {
-        let word = match verdict.validity {
-            Validity::Valid => "ok     ",
-            Validity::Invalid => "INVALID",
-            Validity::Unknown => "UNKNOWN",
-        };
-        println!("  {word}  {}: {}", verdict.checker, verdict.detail);
-    }
-    println!("  everything is in {}", outcome.dir.display());
-}
-
 /// A time as the name of a directory: `20261124T064512`, in UTC.
 pub fn stamp(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -243,6 +227,7 @@ mod tests {
             panics: Vec::new(),
             watched: Watched::default(),
             planned: Vec::new(),
+            crowded: false,
             seconds: 10.0,
         }
     }

@@ -1,23 +1,23 @@
 //! One test: a cluster, load and faults, healing, final reads, judgement.
 
-use std::fs::{self, File};
-use std::io::BufWriter;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Serialize;
+use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::checker::Verdict;
 use crate::cluster::{Cluster, Exit, Needs, Watch, Watched};
-use crate::history::{History, Recorder};
+use crate::history::Recorder;
 use crate::judge;
 use crate::nemesis::{Field, Lane, Plan, RECOVERS_WITHIN, Strike, drive};
 use crate::options::RunOptions;
+use crate::report;
 use crate::workload::{self, Pace, Workload, WorkloadContext};
 
 /// How long a fresh cluster may take to serve.
@@ -30,25 +30,14 @@ const FINAL_READS_WITHIN: Duration = Duration::from_secs(120);
 const STAYS: (f64, f64) = (1.5, 4.0);
 
 /// What came of a run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Outcome {
     /// Whether everything holds, and was proven.
     pub passed: bool,
-    pub workloads: Vec<String>,
-    pub nemesis: Vec<String>,
-    pub planted: Option<String>,
-    pub seed: u64,
-    pub managers: u64,
-    /// Seconds of load and faults.
-    pub seconds: f64,
     pub verdicts: Vec<Verdict>,
     pub strikes: Vec<Strike>,
-    /// Managers that ended by themselves.
-    pub exits: Vec<Exit>,
     /// After the last fault was undone, until all served again.
     pub recovered_in: Option<Duration>,
-    /// Where everything is kept.
-    pub dir: PathBuf,
 }
 
 /// What happened, before it is judged.
@@ -61,6 +50,8 @@ pub struct Events {
     pub panics: Vec<String>,
     pub watched: Watched,
     pub planned: Vec<&'static str>,
+    /// Whether faults of several lanes were about at once.
+    pub crowded: bool,
     pub seconds: f64,
 }
 
@@ -82,8 +73,9 @@ pub async fn run(options: &RunOptions) -> Result<Outcome> {
         options.time
     );
     let history = dir.join("history.jsonl");
-    let file = File::create(&history).with_context(|| format!("{} cannot be written", history.display()))?;
-    let recorder = Arc::new(Recorder::new(Some(Box::new(BufWriter::new(file)))));
+    let recorder = Recorder::create(&history)
+        .with_context(|| format!("{} cannot be written", history.display()))
+        .map(Arc::new)?;
     let needs = Needs {
         managers: options.nodes,
         spare: plan.tools.spare,
@@ -100,8 +92,10 @@ pub async fn run(options: &RunOptions) -> Result<Outcome> {
         options,
     };
     let events = test.carry_out(plan).await?;
-    test.recorder.flush().context("the history cannot be written")?;
     let outcome = test.judge(&dir, events)?;
+    for seat in &test.cluster.seats {
+        seat.kill().await?;
+    }
     test.clean_up(&dir, outcome.passed);
     Ok(outcome)
 }
@@ -173,6 +167,7 @@ impl Test<'_> {
             .await
             .context("a fresh cluster does not serve")?;
         let planned = plan.lanes.iter().flatten().map(|fault| fault.name()).collect();
+        let crowded = plan.lanes.len() > 1;
         let mut supervisor = JoinSet::new();
         supervisor.spawn(Arc::clone(&self.cluster).supervise());
         supervisor.spawn(Watch::look(Arc::clone(&self.cluster)));
@@ -204,6 +199,7 @@ impl Test<'_> {
             panics: self.panics(),
             watched: self.cluster.watch.watched(),
             planned,
+            crowded,
             seconds,
         })
     }
@@ -287,29 +283,37 @@ impl Test<'_> {
     }
 
     fn judge(&self, dir: &Path, events: Events) -> Result<Outcome> {
-        let history: History = self.recorder.history();
+        let history = self
+            .recorder
+            .history()
+            .context("the history cannot be read back")?;
         let mut verdicts = judge::harness(&history, &events);
         for workload in &self.workloads {
             verdicts.extend(workload.check(&history));
         }
-        let outcome = Outcome {
-            passed: verdicts.iter().all(Verdict::passes),
-            workloads: self.options.workload.clone(),
-            nemesis: self.options.nemesis.clone(),
-            planted: self.options.planted.clone(),
+        let run = report::Run {
+            name: dir
+                .file_name()
+                .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            workloads: self.workloads.iter().map(|one| one.name().to_owned()).collect(),
+            nemeses: self.options.nemesis.clone(),
+            nodes: self.options.nodes,
+            rate: self.options.rate,
+            seconds: self.options.time,
             seed: self.seed,
-            managers: self.options.nodes,
-            seconds: events.seconds,
+            planted: self.options.planted.clone(),
+            more: json!({"strikes": events.strikes, "exits": events.exits}),
+        };
+        let summary =
+            report::write(dir, &run, &history, &verdicts).context("the report cannot be written")?;
+        println!("{summary}");
+        println!("everything of it is in {}", dir.display());
+        Ok(Outcome {
+            passed: summary.passes(),
             verdicts,
             strikes: events.strikes,
-            exits: events.exits,
             recovered_in: events.recovery.ok(),
-            dir: dir.to_owned(),
-        };
-        let json = serde_json::to_vec_pretty(&outcome).context("results are always JSON")?;
-        fs::write(dir.join("results.json"), json).context("the results cannot be written")?;
-        judge::say(&outcome);
-        Ok(outcome)
+        })
     }
 
     /// What was kept on disks is needed only where something is to be found out.

@@ -24,6 +24,8 @@ const LEADER_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Serialize)]
 pub struct Strike {
     pub fault: &'static str,
+    /// Whether no other fault was about.
+    pub alone: bool,
     pub in_effect: bool,
     pub leader_due: bool,
     /// The term before and after.
@@ -135,6 +137,7 @@ async fn strike(fault: Arc<dyn Fault>, field: &Field, alone: bool) -> Strike {
     }
     Strike {
         fault: name,
+        alone,
         in_effect: effect.in_effect,
         leader_due: effect.leader_due,
         terms: (before, after),

@@ -8,6 +8,8 @@ mod command;
 mod filter;
 mod links;
 mod space;
+#[cfg(test)]
+mod tests;
 
 pub use self::filter::{Blocked, Filter};
 pub use self::links::{Counts, Links, Shape};
