@@ -18,7 +18,7 @@ pub fn check(history: &History, workload: &str) -> Verdict {
     for call in &calls {
         let node = call.notes().node;
         // A manager that was removed for good is not asked at the end.
-        nodes.extend(node.filter(|_| call.invoke.notes.last));
+        nodes.extend(node.filter(|_| call.notes().last));
         // What is done to the whole cluster has one place; deploys are read as a whole.
         let key = if workload == "deploys" { "" } else { call.key() };
         keys.insert(key);

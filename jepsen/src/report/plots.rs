@@ -25,6 +25,9 @@ const WIDTH: u32 = 1_200;
 const HEIGHT: u32 = 280;
 const TITLE: u32 = 56;
 
+/// The time axis goes on beyond the end of the run, where nothing lies below the legend.
+const WITH_LEGEND: f64 = 1.13;
+
 /// Points of one kind in one span of time that are drawn.
 const POINTS: usize = 6;
 /// Spans of time over the width.
@@ -189,7 +192,7 @@ fn latency(area: &Drawn<'_>, panel: &Panel<'_>, windows: &[Window], end: f64) ->
         .margin_right(16)
         .x_label_area_size(30)
         .y_label_area_size(64)
-        .build_cartesian_2d(0.0..end, (low..high).log_scale())
+        .build_cartesian_2d(0.0..end * WITH_LEGEND, (low..high).log_scale())
         .map_err(own)?;
     shade(&mut chart, windows, end, low, high)?;
     chart
@@ -270,7 +273,7 @@ fn rate(area: &Drawn<'_>, panel: &Panel<'_>, windows: &[Window], end: f64) -> Re
         .margin_right(16)
         .x_label_area_size(30)
         .y_label_area_size(64)
-        .build_cartesian_2d(0.0..end, 0.0..most * 1.2)
+        .build_cartesian_2d(0.0..end * WITH_LEGEND, 0.0..most * 1.2)
         .map_err(own)?;
     shade(&mut chart, windows, end, 0.0, most * 1.2)?;
     chart
@@ -289,7 +292,7 @@ fn rate(area: &Drawn<'_>, panel: &Panel<'_>, windows: &[Window], end: f64) -> Re
     for ((name, kind), seconds) in counts {
         let number = names.iter().position(|known| *known == name).unwrap_or_default();
         // The first operation is drawn strongest, later ones fainter.
-        let strength = [1.0, 0.55, 0.3][number % 3];
+        let strength = [1.0, 0.6, 0.35][number % 3];
         let style =
             ShapeStyle::from(colour(kind).mix(strength)).stroke_width(if kind == Kind::Ok { 2 } else { 1 });
         let line = seconds

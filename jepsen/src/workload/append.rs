@@ -95,10 +95,7 @@ impl Step for Append {
         let (Kind::Ok, Some(Value::Array(list))) = (seen.kind, seen.value) else {
             return;
         };
-        let condition = seen
-            .notes
-            .version
-            .map_or(Condition::Absent, |version| Condition::Version(version));
+        let condition = seen.notes.version.map_or(Condition::Absent, Condition::Version);
         append(hand, &key.name, list, key.fresh_value(), condition).await;
     }
 }

@@ -79,6 +79,6 @@ pub fn all() -> Vec<Arc<dyn Workload>> {
         Arc::new(once::Once::default()),
         Arc::new(freshness::Freshness::default()),
         Arc::new(deploys::Deploys::default()),
-        Arc::new(members::Members::default()),
+        Arc::new(members::Members),
     ]
 }
