@@ -201,6 +201,7 @@ impl Core {
 
     /// An index that every write acknowledged before this call is at or below. Only on the leader.
     pub async fn read_index(&self) -> Result<Revision, String> {
+        planted!(SkipReadindexQuorum => return Ok(self.shared.revision.load(Ordering::Acquire)););
         let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
         linearizer
             .map(|l| l.read_log_id().index())
@@ -304,6 +305,11 @@ impl Core {
         let not_leader = || Response::Failed("this manager does not lead".into());
         let leads = matches!(self.route(), Route::Here);
         match request {
+            #[cfg(feature = "planted")]
+            Request::Propose(proposals) if planted!(IdempotencyIgnoredOnForward) => {
+                let keyless = super::planted::without_keys(proposals);
+                Response::Proposed(proposer::take_forwarded(self, keyless).await)
+            }
             Request::Propose(proposals) => {
                 Response::Proposed(proposer::take_forwarded(self, proposals).await)
             }

@@ -14,11 +14,15 @@ mod core;
 mod durable;
 mod error;
 mod figures;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handle;
 pub mod log_store;
 mod membership;
 mod network;
 mod peers;
+#[cfg(feature = "planted")]
+mod planted;
 mod proposer;
 mod reads;
 mod runtime;

@@ -21,7 +21,7 @@ const MAX_META: u32 = 16 << 20;
 const BUFFER: usize = 1 << 18;
 
 /// Writes a whole snapshot.
-pub(super) fn write(
+pub(in crate::consensus) fn write(
     out: impl Write,
     index: u64,
     meta: &[u8],
@@ -77,7 +77,7 @@ pub struct SnapshotFile {
 
 impl SnapshotFile {
     /// Reads all of a file and checks it.
-    pub(super) fn check(file: Arc<dyn SnapshotData>) -> io::Result<Self> {
+    pub(in crate::consensus) fn check(file: Arc<dyn SnapshotData>) -> io::Result<Self> {
         let bytes = file.size()?;
         if bytes < (HEAD + TRAILER) as u64 {
             return Err(invalid("it is cut off"));

@@ -15,8 +15,8 @@
 //!
 //! All calls block. Not here: what the metadata and the payload mean.
 
-mod files;
-mod format;
+pub(super) mod files;
+pub(super) mod format;
 #[cfg(test)]
 mod tests;
 
@@ -137,8 +137,11 @@ impl SnapshotStore {
             payload,
         )
         .map_err(|source| temporary.error(source))?;
+        failpoint!("snapshot-written");
         let path = self.dir.join(&temporary.name);
-        self.keep(temporary, |source| SnapshotError::Io { path, source })
+        let kept = self.keep(temporary, |source| SnapshotError::Io { path, source });
+        failpoint!("snapshot-built");
+        kept
     }
 
     /// Begins to receive a snapshot: append what [`SnapshotFile::raw_reader`] gave at the sender.
@@ -176,7 +179,9 @@ impl SnapshotStore {
         temporary: Temporary,
         not_whole: impl FnOnce(io::Error) -> SnapshotError,
     ) -> Result<SnapshotFile, SnapshotError> {
-        temporary.file.sync().map_err(|source| temporary.error(source))?;
+        if !planted!(SnapshotNotSynced) {
+            temporary.file.sync().map_err(|source| temporary.error(source))?;
+        }
         // Read back what is about to replace the log.
         let snapshot = SnapshotFile::check(Arc::clone(&temporary.file)).map_err(not_whole)?;
         let name = format!("{PREFIX}{:020}", snapshot.index());
@@ -247,7 +252,10 @@ impl Incoming {
     /// # Errors
     /// `Received` if it is not whole; `Io`.
     pub fn install(self) -> Result<SnapshotFile, SnapshotError> {
-        self.store.keep(self.temporary, SnapshotError::Received)
+        failpoint!("snapshot-received");
+        let kept = self.store.keep(self.temporary, SnapshotError::Received);
+        failpoint!("snapshot-kept");
+        kept
     }
 }
 
