@@ -203,7 +203,7 @@ fn current(state: &state::State, name: &Name) -> Option<(Revision, Value)> {
 }
 
 /// The Content-Type to keep with the value.
-fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
+pub(super) fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
     let Some(given) = headers.get(header::CONTENT_TYPE) else {
         return Ok("application/octet-stream".to_owned());
     };

@@ -16,6 +16,8 @@ mod configs;
 mod containers;
 mod engines;
 mod figures;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod headers;
 mod join_tokens;
 mod names;

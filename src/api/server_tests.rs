@@ -172,3 +172,17 @@ async fn a_stop_lets_a_request_finish() {
         .unwrap();
     assert!(TcpStream::connect(running.address).await.is_err());
 }
+
+#[tokio::test]
+async fn http2_begins_by_prior_knowledge() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const EMPTY_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let running = start(Limits::default()).await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(PREFACE).await.unwrap();
+    stream.write_all(EMPTY_SETTINGS).await.unwrap();
+    let mut head = [0; 9];
+    let read = timeout(Duration::from_secs(20), stream.read_exact(&mut head)).await;
+    read.expect("it answers").unwrap();
+    assert_eq!(head[3], 4, "the first frame holds its settings: {head:?}");
+}

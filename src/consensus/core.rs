@@ -21,6 +21,7 @@ use super::{
     handle::{Digest, DigestAck, MembershipRequest, Shared},
     peers::{Dial, Lane, Link, Me, Probe, Request, Response},
     proposer, reads,
+    runtime::blocking,
     snapshot_store::{Incoming, SnapshotFile, SnapshotStore},
     types::{Raft, SnapshotMeta, TypeConfig, Vote},
 };
@@ -62,22 +63,27 @@ pub(super) struct LeaderLinks {
 /// The clock that proposals are stamped with: the wall clock of the start, carried on by the monotonic
 /// one. A wall clock that jumps later moves nothing.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub struct Clock {
     wall: Millis,
     began: Instant,
 }
 
 impl Clock {
+    /// Starts with this machine's wall clock.
     pub fn start() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        Self::starting_at(Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// Starts now with `wall`.
+    pub fn starting_at(wall: Millis) -> Self {
         Self {
             wall,
             began: Instant::now(),
         }
     }
 
-    pub fn now(&self) -> Millis {
+    pub(super) fn now(&self) -> Millis {
         self.wall.after(self.began.elapsed())
     }
 }
@@ -185,7 +191,8 @@ impl Core {
         let changed = async {
             while metrics.borrow_watched().current_leader == before {
                 if metrics.changed().await.is_err() {
-                    return;
+                    // The raft core is gone. Who waits here asks again afterwards: it must not do so at once.
+                    std::future::pending::<()>().await;
                 }
             }
         };
@@ -194,6 +201,7 @@ impl Core {
 
     /// An index that every write acknowledged before this call is at or below. Only on the leader.
     pub async fn read_index(&self) -> Result<Revision, String> {
+        planted!(SkipReadindexQuorum => return Ok(self.shared.revision.load(Ordering::Acquire)););
         let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
         linearizer
             .map(|l| l.read_log_id().index())
@@ -297,6 +305,11 @@ impl Core {
         let not_leader = || Response::Failed("this manager does not lead".into());
         let leads = matches!(self.route(), Route::Here);
         match request {
+            #[cfg(feature = "planted")]
+            Request::Propose(proposals) if planted!(IdempotencyIgnoredOnForward) => {
+                let keyless = super::planted::without_keys(proposals);
+                Response::Proposed(proposer::take_forwarded(self, keyless).await)
+            }
             Request::Propose(proposals) => {
                 Response::Proposed(proposer::take_forwarded(self, proposals).await)
             }
@@ -356,7 +369,7 @@ impl Core {
     /// Puts a received snapshot into place.
     pub async fn install(&self, vote: Vote, meta: SnapshotMeta, receiver: Incoming) -> Response {
         self.heard();
-        let finished = tokio::task::spawn_blocking(move || receiver.install()).await;
+        let finished = blocking(move || receiver.install()).await;
         let file: SnapshotFile = match finished {
             Ok(Ok(file)) => file,
             Ok(Err(error)) => return Response::Failed(error.to_string()),

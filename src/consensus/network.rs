@@ -20,6 +20,7 @@ use openraft::{
 
 use super::{
     peers::{AppendLane, ControlLinks, Dial, Lane, Link, LinkError, Me, Request, Response},
+    runtime::blocking,
     snapshot_store::SnapshotFile,
     types::{Snapshot, TypeConfig, Vote},
 };
@@ -241,11 +242,10 @@ impl Peer {
                     .read_to_end(&mut part)
                     .map(|_| (file, part))
             };
-            let read = tokio::task::spawn_blocking(read)
+            let (left, part) = blocking(read)
                 .await
-                .map_err(io::Error::other)
-                .flatten();
-            let (left, part) = read.map_err(|error| Self::unreachable(&error))?;
+                .flatten()
+                .map_err(|error| Self::unreachable(&error))?;
             if part.is_empty() {
                 break;
             }

@@ -10,7 +10,11 @@
 //! two, and neither had given it. So the leader has committed all that was acknowledged before them.
 //! This takes no clock and no lease. In a cluster of more than three the leader's own next round is joined.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use openraft::{RaftState, vote::RaftLeaderId};
 use tokio::{sync::mpsc, time::Instant};
@@ -62,6 +66,9 @@ pub(super) async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<ReadWaiter>) 
 async fn round(core: &Core) -> Option<Revision> {
     match core.route() {
         Route::Here => tokio::time::timeout(ROUND, core.read_index()).await.ok()?.ok(),
+        Route::There(_) if planted!(LocalReadOnFollower) => {
+            Some(core.shared.revision.load(Ordering::Acquire))
+        }
         Route::There(links) => {
             let question = Request::ReadIndex(core.vote().await?);
             match links.questions.call(question, ROUND + MARGIN).await {

@@ -2,13 +2,13 @@
 
 use std::{
     fmt, io,
-    path::PathBuf,
+    path::Path,
     sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use openraft::{Config, SnapshotPolicy, async_runtime::watch::WatchReceiver};
+use openraft::{Config, SnapshotPolicy, async_runtime::watch::WatchReceiver, storage::RaftLogReader};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
@@ -26,6 +26,7 @@ use super::{
     network::Network,
     peers::{self, BoxedStream, ControlLinks, Dial, Me},
     proposer, reads,
+    runtime::blocking,
     snapshot_store::{SnapshotError, SnapshotStore},
     state_machine::StateMachine,
     status::{self, Fatal, Halt},
@@ -53,6 +54,40 @@ pub struct RaftSettings {
     pub keep_logs: u64,
 }
 
+/// Where one manager's log and snapshots are kept.
+pub struct Stores {
+    /// The log.
+    pub log: LogStore<TypeConfig>,
+    /// The snapshots.
+    pub snapshots: Arc<SnapshotStore>,
+}
+
+impl Stores {
+    /// Opens or creates both in `data_dir`, as `raft/` and `snapshots/`. `fatal` is told when the log can't
+    /// go on.
+    ///
+    /// # Errors
+    /// [`StartError`]: this manager must not go on with what is stored.
+    pub async fn open(data_dir: &Path, fatal: Fatal) -> Result<Self, StartError> {
+        let (log, snapshots) = (data_dir.join("raft"), data_dir.join("snapshots"));
+        let hook = Arc::new(move |why| fatal(Halt::Storage(why)));
+        blocking(move || {
+            let log = LogStore::open(&log, hook)?;
+            let snapshots = Arc::new(SnapshotStore::open(&snapshots)?);
+            Ok(Self { log, snapshots })
+        })
+        .await?
+    }
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores")
+            .field("snapshots", &self.snapshots)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What one manager needs.
 pub struct Options {
     /// Its id, from its identity file.
@@ -61,8 +96,10 @@ pub struct Options {
     pub incarnation: u64,
     /// Where it is reached.
     pub info: PeerInfo,
-    /// Holds `raft/` and `snapshots/`.
-    pub data_dir: PathBuf,
+    /// Its log and snapshots.
+    pub stores: Stores,
+    /// Its clock.
+    pub clock: Clock,
     /// Raft's time and space.
     pub raft: RaftSettings,
     /// What to do with an empty log.
@@ -99,7 +136,7 @@ pub enum StartError {
 
 /// The running consensus of one manager.
 pub struct Running {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     log: LogStore<TypeConfig>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -136,7 +173,7 @@ impl Running {
 }
 
 impl Consensus {
-    /// Opens the stores and starts raft and the tasks around it.
+    /// Starts raft on what is stored, and the tasks around it.
     ///
     /// # Errors
     /// [`StartError`]: this manager must not go on with what is stored.
@@ -145,7 +182,8 @@ impl Consensus {
             id,
             incarnation,
             info,
-            data_dir,
+            stores,
+            clock,
             raft,
             first,
             bootstrap,
@@ -174,16 +212,9 @@ impl Consensus {
             membership,
             digests,
         });
-        let (dir, fatal_storage) = (data_dir.join("raft"), fatal.clone());
-        let hook = Arc::new(move |why| fatal_storage(Halt::Storage(why)));
-        let log = blocking(move || LogStore::<TypeConfig>::open(&dir, hook)).await??;
-        let (dir, publish) = (data_dir.join("snapshots"), shared.clone());
-        let (snapshots, machine) = blocking(move || {
-            let snapshots = Arc::new(SnapshotStore::open(&dir)?);
-            let machine = StateMachine::open(publish, snapshots.clone())?;
-            Ok::<_, StartError>((snapshots, machine))
-        })
-        .await??;
+        let Stores { log, snapshots } = stores;
+        let (publish, from) = (shared.clone(), snapshots.clone());
+        let machine = blocking(move || StateMachine::open(publish, from)).await??;
         let control = Arc::new(ControlLinks::new(dial.clone(), me));
         let network = Network {
             dial: dial.clone(),
@@ -191,8 +222,14 @@ impl Consensus {
             control: control.clone(),
         };
         let config = Arc::new(raft_config(&raft).validate()?);
+        let vote = log.clone().read_vote().await?;
         let raft = Raft::new(id, config, network, log.clone(), machine).await;
         let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
+        if vote.is_some_and(|vote| vote.committed && vote.leader_id.node_id == id) {
+            // Nobody else may have noticed that it was gone: ask at once whether it may lead again.
+            let asked = raft.trigger().elect(true).await;
+            asked.map_err(|error| StartError::Raft(error.to_string()))?;
+        }
         let core = Core {
             me,
             raft,
@@ -202,7 +239,7 @@ impl Consensus {
             on_digest,
             leader_links: Mutex::new(None),
             changing: Semaphore::new(1),
-            clock: Clock::start(),
+            clock,
             began: Instant::now(),
             silent_since: AtomicU64::new(0),
         };
@@ -236,11 +273,6 @@ async fn keep_links_open(core: Arc<Core>, control: Arc<ControlLinks>) {
         nodes.map(|(id, member)| (*id, member.clone())).collect()
     };
     control.keep_open(members).await;
-}
-
-/// Runs what blocks where it may.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
 }
 
 fn raft_config(settings: &RaftSettings) -> Config {

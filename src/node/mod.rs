@@ -19,7 +19,7 @@ use self::{identity::Identity, peers::TlsDial};
 use crate::{
     api,
     config::{Address, ManagerConfig, PortConfig, advertised},
-    consensus::{Consensus, Fatal, Options, RaftSettings, StartError},
+    consensus::{Clock, Consensus, Fatal, Options, RaftSettings, StartError, Stores},
     control::{self, LivenessTable},
     model::PeerInfo,
     plan::Windows,
@@ -108,7 +108,8 @@ pub async fn run(
         id: identity.id,
         incarnation: identity.incarnation,
         info: me.clone(),
-        data_dir: config.data_dir.clone(),
+        stores: Stores::open(&config.data_dir, fatal.clone()).await?,
+        clock: Clock::start(),
         raft: RaftSettings {
             heartbeat: config.raft.heartbeat,
             election_min: config.raft.election_min,

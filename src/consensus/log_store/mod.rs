@@ -21,9 +21,13 @@
 mod disk;
 mod driver;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod index;
 mod load;
 mod pack;
+#[cfg(feature = "planted")]
+mod planted;
 mod raft;
 mod read;
 mod row;

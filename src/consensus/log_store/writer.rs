@@ -152,13 +152,14 @@ impl<C: RaftTypeConfig> Writer<C> {
     }
 
     /// As [`turn_blocking`](Self::turn_blocking), for a task of a simulation: waits without blocking,
-    /// calls the disk inline.
-    pub async fn turn_async(&mut self) -> bool {
+    /// calls the disk inline, `pause` before it does.
+    pub async fn turn_async(&mut self, pause: impl Future<Output = ()>) -> bool {
         if self.should_tidy() {
             self.tidy_or_fail();
             return true;
         }
         let first = self.queue.recv().await;
+        pause.await;
         self.turn(first)
     }
 
@@ -249,11 +250,15 @@ impl<C: RaftTypeConfig> Writer<C> {
             } => {
                 turn.sync = true;
                 let bytes = self.append(first, &entries)?;
+                failpoint!("rows");
                 turn.entries += entries.len();
                 turn.written.push((batch, bytes));
                 Ok(())
             }
             Work::Vote(vote) => {
+                failpoint!("vote");
+                planted!(VoteNotPersisted => turn.vote = Some(vote); return Ok(()););
+                planted!(VoteLogReordered => turn.vote = Some(vote); return Ok(()););
                 turn.sync = true;
                 self.flush_rows()?;
                 self.written.votes += 1;
@@ -268,10 +273,16 @@ impl<C: RaftTypeConfig> Writer<C> {
             }
             Work::Truncate(last) => self.truncate(last),
             Work::Purge(id) => {
+                failpoint!("purge");
                 turn.sync = true;
-                self.purge(id)
+                self.purge(id)?;
+                failpoint!("purge-marked");
+                Ok(())
             }
-            Work::Mark => self.mark(),
+            Work::Mark => {
+                planted!(VoteLogReordered => self.write_late_vote()?;);
+                self.mark()
+            }
             Work::Close => {
                 self.closing = true;
                 self.shared.view().stopped.get_or_insert(Stop::Closed);
@@ -299,14 +310,17 @@ impl<C: RaftTypeConfig> Writer<C> {
             }
         }
         if let Some(vote) = turn.vote.take() {
+            failpoint!("voted");
             self.mark()?;
             self.shared.view().vote = Some(vote);
         }
         Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        failpoint!("fsync");
         self.disk.sync()?;
+        failpoint!("fsynced");
         self.durable.clone_from(&self.written);
         Ok(())
     }

@@ -6,7 +6,8 @@
 //! [`LinkError::Lost`], after which the other side may or may not have acted.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::DefaultHasher},
+    hash::BuildHasherDefault,
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -55,8 +56,12 @@ struct Call {
     answer: oneshot::Sender<Result<Response, LinkError>>,
 }
 
-/// Answers that are waited for, by number. `None` once the connection has ended.
-type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<Response, LinkError>>>>>>;
+/// Whoever waits for an answer, by number. The numbers are our own, so the hash needs no secret; without
+/// one a run of a simulation is the same each time.
+type Waiters = HashMap<u64, oneshot::Sender<Result<Response, LinkError>>, BuildHasherDefault<DefaultHasher>>;
+
+/// Answers that are waited for. `None` once the connection has ended.
+type Waiting = Arc<Mutex<Option<Waiters>>>;
 
 /// Asks one manager on one lane.
 #[derive(Debug)]
@@ -188,7 +193,7 @@ impl Driver {
         )
         .await?;
         let (read, write) = tokio::io::split(stream);
-        let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
+        let waiting: Waiting = Arc::new(Mutex::new(Some(Waiters::default())));
         let reader = tokio::spawn(receive(
             FramedReader::new(read, MAX_FRAME_BYTES),
             waiting.clone(),

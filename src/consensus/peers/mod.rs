@@ -48,7 +48,7 @@ use crate::{
 const PROTOCOL: u32 = 1;
 
 /// The largest frame between managers: a batch of entries, each with a config of up to 256 KiB.
-const MAX_FRAME_BYTES: usize = 64 << 20;
+pub(super) const MAX_FRAME_BYTES: usize = 64 << 20;
 
 /// How long dialling and the first two frames may take.
 const HANDSHAKE: Duration = Duration::from_secs(1);
@@ -89,6 +89,19 @@ pub(super) struct Hello {
     incarnation: u64,
     to: ManagerId,
     lane: Lane,
+}
+
+#[cfg(feature = "fuzzing")]
+impl Hello {
+    pub fn sample(lane: Lane) -> Self {
+        Self {
+            protocol: PROTOCOL,
+            from: 1,
+            incarnation: 2,
+            to: 3,
+            lane,
+        }
+    }
 }
 
 /// The answer to it.
