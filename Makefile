@@ -7,7 +7,7 @@ ARGS ?=
 # which can't be static, are left as they are.
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 
-.PHONY: demo test bench build fmt image
+.PHONY: demo test bench jepsen soak build fmt image
 
 ## A cluster that outlives its leader and a container; ARGS=--once to end by itself.
 demo: build
@@ -31,6 +31,16 @@ bench: build
 	@.ci/prepare bench
 	$(CARGO) build --release --locked --package quorate-bench
 	target/release/quorate-bench $(ARGS)
+
+## Every fault set with every workload against real managers, and a table. Linux, as root: see jepsen/README.md.
+jepsen: build
+	$(CARGO) build --release --locked --package jepsen
+	target/release/jepsen matrix $(ARGS)
+
+## The same again and again, until something does not hold or it is stopped.
+soak: build
+	$(CARGO) build --release --locked --package jepsen
+	while target/release/jepsen matrix $(ARGS); do :; done
 
 build:
 	$(CARGO) build --release --locked
