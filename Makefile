@@ -7,7 +7,7 @@ ARGS ?=
 # which can't be static, are left as they are.
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 
-.PHONY: demo test bench build fmt image
+.PHONY: demo test faults simulation jepsen soak bench build fmt image
 
 ## A cluster that outlives its leader and a container; ARGS=--once to end by itself.
 demo: build
@@ -18,6 +18,7 @@ test:
 	@.ci/prepare test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --features simulation --test simulation --locked -- -D warnings
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		echo "$(CARGO) nextest run --workspace --locked"; \
 		$(CARGO) nextest run --workspace --locked --no-fail-fast $(ARGS); \
@@ -25,12 +26,40 @@ test:
 		echo "$(CARGO) test --workspace --locked (cargo-nextest is not installed; it is only faster)"; \
 		$(CARGO) test --workspace --locked --no-fail-fast $(ARGS); \
 	fi
+	$(MAKE) faults
+	$(MAKE) simulation
+
+## Builds with faults in them, for tests of crashes, of the tests themselves, and of what fuzzing found.
+faults:
+	$(CARGO) clippy --all-targets --locked --features failpoints,planted,fuzzing -- -D warnings
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then runner="nextest run"; else runner=test; fi; \
+	set -x; $(CARGO) $$runner --locked --no-fail-fast --features failpoints,planted,fuzzing \
+		--test failpoints --test planted --test fuzzed
+	.ci/planted
+
+## The whole cluster on a simulated clock, network and disk; SEEDS=3000 for more, SEED=17 for one.
+simulation:
+	RUSTFLAGS="--cfg tokio_unstable" SEEDS=$(SEEDS) FROM=$(FROM) SEED=$(SEED) TICKS=$(TICKS) \
+		$(CARGO) test --profile simulation --features simulation --test simulation --locked -- --nocapture $(ARGS)
 
 ## Quorate and etcd, measured in turn on this machine.
 bench: build
 	@.ci/prepare bench
 	$(CARGO) build --release --locked --package quorate-bench
 	target/release/quorate-bench $(ARGS)
+
+## Every fault set with every workload against real managers, and a table. Linux, as root: see jepsen/README.md.
+jepsen: build
+	$(CARGO) build --release --locked --package jepsen
+	target/release/jepsen matrix $(ARGS)
+
+## The matrix and a thousand other simulations, again and again, until something does not hold or it is stopped.
+soak: build
+	$(CARGO) build --release --locked --package jepsen
+	@from=$${FROM:-10000}; while target/release/jepsen matrix $(ARGS) && \
+		$(MAKE) --no-print-directory simulation SEEDS=1000 FROM=$$from ARGS=seeds; do \
+		from=$$((from + 1000)); \
+	done; exit 1
 
 build:
 	$(CARGO) build --release --locked

@@ -30,6 +30,8 @@
 //!
 //! | module | what it is | may import |
 //! |---|---|---|
+//! | `failpoints` | where tests let a manager die; nothing without the feature | |
+//! | `planted` | bugs on purpose, to test the tests; nothing without the feature | |
 //! | `model` | typed ids and the objects | |
 //! | `wire` | frames over a stream | |
 //! | `command` | commands, outcomes, rejections | `model` |
@@ -51,6 +53,12 @@
 //! | `dev` | a cluster on one machine, and its demonstration | `model` `config` `security` `client` `process` |
 
 #![forbid(unsafe_code)]
+
+// Their macros are used in what follows.
+#[macro_use]
+pub mod failpoints;
+#[macro_use]
+pub mod planted;
 
 pub mod api;
 pub mod cli;

@@ -8,6 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use quorate::{
     cli::{self, Global, Noun},
     dev::{self, DevArgs, demo::DemoArgs},
+    failpoints, planted,
     process::{
         self, ManagerArgs, RunnerArgs, end,
         example_agent::{self, ExampleAgentArgs},
@@ -57,6 +58,13 @@ fn main() -> ExitCode {
     if args.next().is_some_and(|first| first == exec::SUBCOMMAND) {
         exec::run(args)
     }
+    let _armed = match faults_of_tests() {
+        Ok(armed) => armed,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(end::USAGE);
+        }
+    };
     // A failure to parse ends the process here, with 2.
     let mut command = command();
     let matches = command.get_matches_mut();
@@ -74,6 +82,14 @@ fn main() -> ExitCode {
             process::block_on(builder, async { Ok(cli::run(global, *noun, &mut command).await) })
         }
     })
+}
+
+/// What the environment asks for in a build for tests; nothing in any other.
+fn faults_of_tests() -> Result<failpoints::Armed, String> {
+    if let Some(bug) = planted::chosen()? {
+        eprintln!("planted bug: {}: {}", bug.name, bug.breaks);
+    }
+    failpoints::arm()
 }
 
 /// The whole command line. Processes take none of what says which cluster to speak to.

@@ -5,112 +5,18 @@ mod support;
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use quorate::client::{Client, ClientError, Condition, Page};
-use support::Cluster;
+use quorate::client::{Condition, Page};
+use support::{
+    Cluster,
+    load::{Load, all_there},
+};
 use tokio::task::JoinSet;
-
-/// Names whose creation was acknowledged.
-type Acknowledged = Arc<Mutex<Vec<String>>>;
-
-/// Creates configs of new names until told to stop. Each creation carries a key and demands that the
-/// name is new: a second effect of a retry would be refused, and that is a failure here.
-async fn create_until(stop: Arc<AtomicBool>, client: Client, writer: usize, done: Acknowledged) {
-    let mut number = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let name = format!("w{writer}-{number}");
-        number += 1;
-        match client
-            .put_config(&name, "text/plain", name.clone(), Condition::Absent, Some(&name))
-            .await
-        {
-            Ok(_) => done.lock().unwrap().push(name),
-            Err(ClientError::Refused(problem)) if problem.status == 412 => {
-                panic!("{name}: a retry with its key had a second effect: {problem:?}");
-            }
-            // Unknown or not taken: no promise was made.
-            Err(_) => {}
-        }
-    }
-}
-
-struct Load {
-    stop: Arc<AtomicBool>,
-    done: Acknowledged,
-    writers: JoinSet<()>,
-}
-
-impl Load {
-    fn start(cluster: &Cluster, writers: usize) -> Self {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Acknowledged::default());
-        let mut set = JoinSet::new();
-        for writer in 0..writers {
-            set.spawn(create_until(
-                stop.clone(),
-                cluster.client_of_all(),
-                writer,
-                done.clone(),
-            ));
-        }
-        Self {
-            stop,
-            done,
-            writers: set,
-        }
-    }
-
-    fn acknowledged(&self) -> usize {
-        self.done.lock().unwrap().len()
-    }
-
-    /// Waits for so many more acknowledgements.
-    async fn more(&self, cluster: &Cluster, count: usize) {
-        let goal = self.acknowledged() + count;
-        cluster
-            .eventually("writes go on", async || self.acknowledged() >= goal)
-            .await;
-    }
-
-    async fn finish(mut self) -> Vec<String> {
-        self.stop.store(true, Ordering::Relaxed);
-        while let Some(ended) = self.writers.join_next().await {
-            ended.unwrap();
-        }
-        std::mem::take(&mut *self.done.lock().unwrap())
-    }
-}
-
-/// Every acknowledged name is there, through every manager.
-async fn all_there(cluster: &Cluster, managers: usize, names: &[String]) {
-    for at in 0..managers {
-        let client = cluster.client(at);
-        let mut found = std::collections::BTreeSet::new();
-        let mut page = Page {
-            limit: Some(1000),
-            ..Page::default()
-        };
-        loop {
-            let list = client.configs(&page).await.unwrap();
-            found.extend(list.items.into_iter().map(|c| c.name.to_string()));
-            page.after = list.next;
-            if page.after.is_none() {
-                break;
-            }
-        }
-        let lost: Vec<_> = names.iter().filter(|name| !found.contains(*name)).collect();
-        assert!(
-            lost.is_empty(),
-            "manager {at} lost {} of {}: {lost:?}",
-            lost.len(),
-            names.len()
-        );
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_any_manager_under_load_loses_nothing() {
@@ -122,7 +28,7 @@ async fn killing_any_manager_under_load_loses_nothing() {
         cluster.kill(victim);
         load.more(&cluster, 100).await;
         cluster.restart(victim);
-        cluster.serving().await;
+        cluster.recovered().await;
         load.more(&cluster, 50).await;
     }
     let names = load.finish().await;
@@ -137,7 +43,7 @@ async fn killing_all_managers_under_load_loses_nothing() {
         load.more(&cluster, 100).await;
         (0..3).for_each(|at| cluster.kill(at));
         (0..3).for_each(|at| cluster.restart(at));
-        cluster.serving().await;
+        cluster.recovered().await;
     }
     load.more(&cluster, 50).await;
     let names = load.finish().await;
@@ -203,7 +109,7 @@ async fn reads_through_every_manager_never_go_back_while_leaders_die() {
             })
             .await;
         cluster.restart(leader);
-        cluster.serving().await;
+        cluster.recovered().await;
     }
     stop.store(true, Ordering::Relaxed);
     let mut reads = 0;
@@ -213,12 +119,41 @@ async fn reads_through_every_manager_never_go_back_while_leaders_die() {
     assert!(reads > 100, "only {reads} reads: this proves nothing");
 }
 
+fn tell_to_stop(cluster: &Cluster, at: usize) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(cluster.pid(at)).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_told_to_stop_under_load_end_in_order_and_lose_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    let load = Load::start(&cluster, 6);
+    for _ in 0..3 {
+        load.more(&cluster, 100).await;
+        let leader = cluster.leader().await;
+        tell_to_stop(&cluster, leader);
+        let told = Instant::now();
+        let code = cluster.exit_code(leader).await;
+        let took = told.elapsed();
+        assert_eq!(code, Some(0), "{}", cluster.log(leader));
+        // What its steps may take in all, see `node`.
+        assert!(
+            took < Duration::from_secs(10),
+            "{took:?}\n{}",
+            cluster.log(leader)
+        );
+        cluster.restart(leader);
+        cluster.recovered().await;
+    }
+    let names = load.finish().await;
+    all_there(&cluster, 3, &names).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_leader_hands_over() {
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(cluster.pid(leader)).unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    tell_to_stop(&cluster, leader);
     assert_eq!(
         cluster.exit_code(leader).await,
         Some(0),

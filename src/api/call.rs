@@ -57,6 +57,19 @@ impl App {
 }
 
 impl Call {
+    /// A call without a body, by somebody.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn of(parts: Parts) -> Self {
+        Self {
+            caller: Caller {
+                token: crate::model::TokenId(7),
+            },
+            parts,
+            body: Body::empty(),
+            limits: Limits::default(),
+        }
+    }
+
     /// The headers.
     pub fn headers(&self) -> &HeaderMap {
         &self.parts.headers
@@ -228,12 +241,7 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         let (parts, ()) = builder.body(()).unwrap().into_parts();
-        Call {
-            caller: Caller { token: TokenId(7) },
-            parts,
-            body: Body::empty(),
-            limits: Limits::default(),
-        }
+        Call::of(parts)
     }
 
     #[test]

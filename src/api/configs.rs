@@ -171,7 +171,7 @@ pub(super) async fn put(State(app): State<App>, request: Request) -> Result<Resp
     let key = call.key(&value)?;
     let command = Command::Config(ConfigCommand::Put {
         name: name.clone(),
-        content_type,
+        content_type: content_type.into(),
         // What was read is a piece of the connection's buffer, which a small value would keep alive.
         value: Bytes::copy_from_slice(&value),
         condition,
@@ -203,7 +203,7 @@ fn current(state: &state::State, name: &Name) -> Option<(Revision, Value)> {
 }
 
 /// The Content-Type to keep with the value.
-fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
+pub(super) fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
     let Some(given) = headers.get(header::CONTENT_TYPE) else {
         return Ok("application/octet-stream".to_owned());
     };

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::Condition;
 use crate::model::Name;
@@ -14,7 +15,7 @@ pub enum ConfigCommand {
         /// Which.
         name: Name,
         /// Given back by reads.
-        content_type: String,
+        content_type: SmolStr,
         /// The value.
         value: Bytes,
         /// What must hold before.

@@ -15,6 +15,8 @@
 mod check;
 mod error;
 mod file;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod layers;
 mod logs;
 mod manager;

@@ -20,7 +20,8 @@ use super::{
     error::{MembershipError, ReadError},
     handle::{Digest, DigestAck, MembershipRequest, Shared},
     peers::{Dial, Lane, Link, Me, Probe, Request, Response},
-    proposer,
+    proposer, reads,
+    runtime::blocking,
     snapshot_store::{Incoming, SnapshotFile, SnapshotStore},
     types::{Raft, SnapshotMeta, TypeConfig, Vote},
 };
@@ -62,22 +63,27 @@ pub(super) struct LeaderLinks {
 /// The clock that proposals are stamped with: the wall clock of the start, carried on by the monotonic
 /// one. A wall clock that jumps later moves nothing.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub struct Clock {
     wall: Millis,
     began: Instant,
 }
 
 impl Clock {
+    /// Starts with this machine's wall clock.
     pub fn start() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        Self::starting_at(Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// Starts now with `wall`.
+    pub fn starting_at(wall: Millis) -> Self {
         Self {
             wall,
             began: Instant::now(),
         }
     }
 
-    pub fn now(&self) -> Millis {
+    pub(super) fn now(&self) -> Millis {
         self.wall.after(self.began.elapsed())
     }
 }
@@ -185,7 +191,8 @@ impl Core {
         let changed = async {
             while metrics.borrow_watched().current_leader == before {
                 if metrics.changed().await.is_err() {
-                    return;
+                    // The raft core is gone. Who waits here asks again afterwards: it must not do so at once.
+                    std::future::pending::<()>().await;
                 }
             }
         };
@@ -194,14 +201,34 @@ impl Core {
 
     /// An index that every write acknowledged before this call is at or below. Only on the leader.
     pub async fn read_index(&self) -> Result<Revision, String> {
+        planted!(SkipReadindexQuorum => return Ok(self.shared.revision.load(Ordering::Acquire)););
         let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
         linearizer
             .map(|l| l.read_log_id().index())
             .map_err(|error| error.to_string())
     }
 
+    /// This manager's vote: whom it follows, as of some moment within this call. `None` when raft has ended.
+    pub async fn vote(&self) -> Option<Vote> {
+        self.raft.with_raft_state(|state| *state.vote_ref()).await.ok()
+    }
+
+    /// An index for the reads that wait at manager `from`, whose vote was `vote` after they arrived. Where the
+    /// two managers are a quorum that question is the whole round; else a round of this manager has to follow.
+    async fn read_index_for(&self, from: ManagerId, vote: Vote) -> Result<Revision, ReadError> {
+        let me = self.me.id;
+        let asked = self
+            .raft
+            .with_raft_state(move |state| reads::confirmed(state, me, from, vote));
+        match asked.await {
+            Ok(Some(index)) => Ok(index),
+            Ok(None) => self.join_read_round().await,
+            Err(_) => Err(ReadError::Stopping),
+        }
+    }
+
     /// Joins the next read round of this manager.
-    pub async fn join_read_round(&self) -> Result<Revision, ReadError> {
+    async fn join_read_round(&self) -> Result<Revision, ReadError> {
         let (answer, wait) = oneshot::channel();
         self.shared
             .reads
@@ -238,7 +265,7 @@ impl Core {
     pub async fn answer(&self, from: ManagerId, lane: Lane, request: Request) -> Response {
         match (lane, request) {
             (Lane::Control, request) => self.answer_control(request).await,
-            (Lane::Forward, request) => self.answer_forward(request).await,
+            (Lane::Forward, request) => self.answer_forward(from, request).await,
             (Lane::Join, Request::Probe) => Response::Probe(self.probe(from)),
             (Lane::Join, Request::AddManager { id, member }) if id == from => {
                 self.answer_add(id, member).await
@@ -269,23 +296,31 @@ impl Core {
                 Ok(answer) => Response::Transfer(answer),
                 Err(error) => failed(error.to_string()),
             },
+            Request::Look => Response::Taken,
             _ => failed("this request does not belong on the control lane".into()),
         }
     }
 
-    async fn answer_forward(&self, request: Request) -> Response {
+    async fn answer_forward(&self, from: ManagerId, request: Request) -> Response {
         let not_leader = || Response::Failed("this manager does not lead".into());
         let leads = matches!(self.route(), Route::Here);
         match request {
+            #[cfg(feature = "planted")]
+            Request::Propose(proposals) if planted!(IdempotencyIgnoredOnForward) => {
+                let keyless = super::planted::without_keys(proposals);
+                Response::Proposed(proposer::take_forwarded(self, keyless).await)
+            }
             Request::Propose(proposals) => {
                 Response::Proposed(proposer::take_forwarded(self, proposals).await)
             }
             Request::Status if leads => Response::Status(self.shared.status.borrow().clone()),
-            Request::ReadIndex if leads => match timeout(ROUND, self.join_read_round()).await {
-                Ok(Ok(revision)) => Response::ReadIndex(revision),
-                Ok(Err(error)) => Response::Failed(error.to_string()),
-                Err(_) => Response::Failed("no quorum confirmed this manager".into()),
-            },
+            Request::ReadIndex(vote) if leads => {
+                match timeout(ROUND, self.read_index_for(from, vote)).await {
+                    Ok(Ok(revision)) => Response::ReadIndex(revision),
+                    Ok(Err(error)) => Response::Failed(error.to_string()),
+                    Err(_) => Response::Failed("no quorum confirmed this manager".into()),
+                }
+            }
             Request::Digest(digest) if leads => match self.count(&digest).await {
                 Ok(DigestAck) => Response::Taken,
                 Err(error) => Response::Failed(error.to_string()),
@@ -334,7 +369,7 @@ impl Core {
     /// Puts a received snapshot into place.
     pub async fn install(&self, vote: Vote, meta: SnapshotMeta, receiver: Incoming) -> Response {
         self.heard();
-        let finished = tokio::task::spawn_blocking(move || receiver.install()).await;
+        let finished = blocking(move || receiver.install()).await;
         let file: SnapshotFile = match finished {
             Ok(Ok(file)) => file,
             Ok(Err(error)) => return Response::Failed(error.to_string()),

@@ -224,6 +224,7 @@ impl Consensus {
             mpsc::error::TrySendError::Closed(_) => ReadError::Stopping,
         })?;
         match timeout_at(deadline, wait).await {
+            Ok(Ok(Ok(_))) if planted!(ReadBeforeApply) => Ok(self.state()),
             Ok(Ok(Ok(index))) => self.at_least(index, deadline).await,
             Ok(Ok(Err(error))) => Err(error),
             Ok(Err(_)) => Err(ReadError::Stopping),

@@ -14,28 +14,35 @@ mod core;
 mod durable;
 mod error;
 mod figures;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handle;
 pub mod log_store;
 mod membership;
 mod network;
 mod peers;
+#[cfg(feature = "planted")]
+mod planted;
 mod proposer;
 mod reads;
+mod runtime;
 pub mod snapshot_store;
 mod start;
 mod state_machine;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod types;
 
 pub use self::{
     begin::First,
-    core::OnDigest,
+    core::{Clock, OnDigest},
     error::{MembershipError, ProposeError, ReadError},
     handle::{Consensus, DEADLINE, Digest, DigestAck, Leadership, ManagerStatus, Status},
     peers::{BoxedStream, Dial, Stream},
-    start::{Options, RaftSettings, Running, StartError},
+    runtime::Runtime,
+    start::{Options, RaftSettings, Running, StartError, Stores},
     status::{Fatal, Halt},
     types::TypeConfig,
 };

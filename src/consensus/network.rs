@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, Stream, StreamExt, TryFutureExt, future::BoxFuture, stream::BoxStream};
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use openraft::{
     OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2,
     error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable},
-    network::{Backoff, RPCOption},
+    network::{Backoff, RPCOption, stream_append_sequential},
     raft::{
         AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
         TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -19,7 +19,8 @@ use openraft::{
 };
 
 use super::{
-    peers::{AppendLane, Dial, Lane, Link, LinkError, Me, Request, Response},
+    peers::{AppendLane, ControlLinks, Dial, Lane, Link, LinkError, Me, Request, Response},
+    runtime::blocking,
     snapshot_store::SnapshotFile,
     types::{Snapshot, TypeConfig, Vote},
 };
@@ -43,44 +44,41 @@ const BACKOFF: [Duration; 4] = [
     Duration::from_millis(250),
 ];
 
-/// Makes a connection's worth of lanes for each target.
+/// Makes the lanes to each target.
 #[derive(Debug, Clone)]
 pub(super) struct Network {
     pub dial: Arc<dyn Dial>,
     pub me: Me,
+    pub control: Arc<ControlLinks>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
+    // For replication and for votes: raft makes a client of this kind for each vote it asks for.
     async fn new_client(&mut self, target: ManagerId, node: &Member) -> Peer {
-        self.peer(Lane::Control, target, node)
+        let append = AppendLane::new(self.dial.clone(), self.me, target, node.clone());
+        self.peer(self.control.to(target, node), Some(append), target)
     }
 
-    // Each client has connections of its own, so these two never share one with replication.
     async fn new_heartbeat_client(&mut self, target: ManagerId, node: &Member) -> Peer {
-        self.peer(Lane::Control, target, node)
+        self.peer(self.control.to(target, node), None, target)
     }
 
     async fn new_snapshot_client(&mut self, target: ManagerId, node: &Member) -> Peer {
-        self.peer(Lane::Snapshot, target, node)
+        let (dial, me) = (self.dial.clone(), self.me);
+        let link = Link::new(dial, me, Lane::Snapshot, target, node.clone());
+        self.peer(Arc::new(link), None, target)
     }
 }
 
 impl Network {
-    fn peer(&self, lane: Lane, target: ManagerId, member: &Member) -> Peer {
-        let (dial, me, member) = (self.dial.clone(), self.me, member.clone());
-        let link = Link::new(dial.clone(), me, lane, target, member.clone());
+    fn peer(&self, link: Arc<Link>, append: Option<AppendLane>, target: ManagerId) -> Peer {
         Peer {
-            me: me.id,
+            me: self.me.id,
             target,
             link,
-            append: AppendLane {
-                dial,
-                me,
-                target,
-                member,
-            },
+            append,
         }
     }
 }
@@ -90,8 +88,10 @@ impl Network {
 pub(super) struct Peer {
     me: ManagerId,
     target: ManagerId,
-    link: Link,
-    append: AppendLane,
+    link: Arc<Link>,
+    /// Where streams of entries go; without it they go one by one over the link, as heartbeats do: raft
+    /// makes a stream of each, and a connection for each would be made twenty times a second.
+    append: Option<AppendLane>,
 }
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
@@ -129,12 +129,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
+        // All the time there is: raft ends the wait by itself.
+        let limit = option.hard_ttl();
         match self
-            .ask(
-                RPCTypes::AppendEntries,
-                Request::Heartbeat(rpc),
-                option.soft_ttl(),
-            )
+            .ask(RPCTypes::AppendEntries, Request::Heartbeat(rpc), limit)
             .await?
         {
             Response::Heartbeat(answer) => Ok(answer),
@@ -145,20 +143,21 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        // An answer waits for the other side's disk: its limit is not the heartbeat's.
-        let answers = self.append.stream(input, Duration::from_secs(2));
-        let to_rpc = |stream: BoxStream<'static, io::Result<_>>| {
-            stream.map(|r| r.map_err(|e| Self::unreachable(&e))).boxed()
+        let Some(append) = self.append.clone() else {
+            return stream_append_sequential(self, input, option);
         };
-        answers
-            .map_ok(to_rpc)
-            .map_err(|error| Self::unreachable(&error))
-            .boxed()
+        async move {
+            // An answer waits for the other side's disk: its limit is not the heartbeat's.
+            let answers = append.stream(input, Duration::from_secs(2)).await;
+            let answers = answers.map_err(|error| Self::unreachable(&error))?;
+            Ok(answers.map(|r| r.map_err(|e| Self::unreachable(&e))).boxed())
+        }
+        .boxed()
     }
 
     async fn vote(
@@ -243,11 +242,10 @@ impl Peer {
                     .read_to_end(&mut part)
                     .map(|_| (file, part))
             };
-            let read = tokio::task::spawn_blocking(read)
+            let (left, part) = blocking(read)
                 .await
-                .map_err(io::Error::other)
-                .flatten();
-            let (left, part) = read.map_err(|error| Self::unreachable(&error))?;
+                .flatten()
+                .map_err(|error| Self::unreachable(&error))?;
             if part.is_empty() {
                 break;
             }

@@ -106,7 +106,7 @@ async fn carry(core: &Core, mut batch: Vec<Pending>) {
 }
 
 /// What became of one offer.
-enum Offered {
+pub(super) enum Offered {
     Answered(Reply),
     NotTaken,
     Unknown(String),
@@ -130,13 +130,18 @@ impl Pending {
         let answer = match offered {
             Offered::Answered(reply) => Ok(reply),
             Offered::NotTaken => return Some(self),
+            Offered::Unknown(why) if planted!(TimeoutAsFailed) => Err(ProposeError::NotTaken(why)),
             // With a key the next offer finds the first one's answer, if it had one.
-            Offered::Unknown(_) if self.proposal.key.is_some() && self.deadline > Instant::now() => {
+            Offered::Unknown(_)
+                if (self.proposal.key.is_some() || planted!(RetryWithoutKey))
+                    && self.deadline > Instant::now() =>
+            {
                 self.uncertain = true;
                 return Some(self);
             }
             Offered::Unknown(why) => Err(ProposeError::Unknown(why)),
         };
+        failpoint!("reply");
         // Nobody waits any more: the client went away, the effect stays.
         let _ = self.answer.send(answer);
         None
@@ -157,6 +162,7 @@ async fn offer_here(core: &Core, batch: Vec<Pending>) -> Vec<Pending> {
 
 /// Appends proposals and waits for each one's fate until `deadline`.
 async fn append(core: &Core, mut proposals: Vec<Proposal>, deadline: Instant) -> Vec<Offered> {
+    planted!(CommitOnAppend => return super::planted::answered_early(core, proposals).await;);
     let count = proposals.len();
     // One clock for all: the leader's. A follower's that is wrong must not move log time.
     let now = core.clock.now();
@@ -192,11 +198,13 @@ async fn offer_there(core: &Core, links: &LeaderLinks, batch: Vec<Pending>) -> V
             .filter_map(|pending| pending.settle(offered()))
             .collect()
     };
+    failpoint!("forward");
     // A leader that fell silently must not hold its proposals until their deadline.
     let answer = tokio::select! {
         answer = links.proposals.call(Request::Propose(proposals), limit) => answer,
         () = core.leads_no_more(links.leader) => Err(LinkError::Lost("another manager leads now".into())),
     };
+    failpoint!("forwarded");
     match answer {
         Ok(Response::Proposed(results)) if results.len() == batch.len() => {
             let offered = results.into_iter().map(|result| match result {
@@ -230,11 +238,13 @@ pub(super) async fn take_forwarded(
         Offered::NotTaken => Err(ForwardError::NotTaken("this manager does not lead".into())),
         Offered::Unknown(why) => Err(ForwardError::Unknown(why)),
     };
-    append(core, proposals, Instant::now() + DEADLINE)
-        .await
-        .into_iter()
-        .map(into_result)
-        .collect()
+    planted!(ForwardAnsweredEarly => {
+        let early = super::planted::answered_early(core, proposals).await;
+        return early.into_iter().map(into_result).collect();
+    });
+    let offered = append(core, proposals, Instant::now() + DEADLINE).await;
+    failpoint!("reply-forwarded");
+    offered.into_iter().map(into_result).collect()
 }
 
 fn latest(batch: &[Pending]) -> Instant {

@@ -2,13 +2,13 @@
 
 use std::{
     fmt, io,
-    path::PathBuf,
+    path::Path,
     sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use openraft::{Config, SnapshotPolicy};
+use openraft::{Config, SnapshotPolicy, async_runtime::watch::WatchReceiver, storage::RaftLogReader};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
@@ -24,11 +24,13 @@ use super::{
     log_store::{LogStore, OpenError},
     membership,
     network::Network,
-    peers::{self, BoxedStream, Dial, Me},
+    peers::{self, BoxedStream, ControlLinks, Dial, Me},
     proposer, reads,
+    runtime::blocking,
     snapshot_store::{SnapshotError, SnapshotStore},
     state_machine::StateMachine,
     status::{self, Fatal, Halt},
+    trim,
     types::{Raft, TypeConfig},
 };
 use crate::{
@@ -52,6 +54,40 @@ pub struct RaftSettings {
     pub keep_logs: u64,
 }
 
+/// Where one manager's log and snapshots are kept.
+pub struct Stores {
+    /// The log.
+    pub log: LogStore<TypeConfig>,
+    /// The snapshots.
+    pub snapshots: Arc<SnapshotStore>,
+}
+
+impl Stores {
+    /// Opens or creates both in `data_dir`, as `raft/` and `snapshots/`. `fatal` is told when the log can't
+    /// go on.
+    ///
+    /// # Errors
+    /// [`StartError`]: this manager must not go on with what is stored.
+    pub async fn open(data_dir: &Path, fatal: Fatal) -> Result<Self, StartError> {
+        let (log, snapshots) = (data_dir.join("raft"), data_dir.join("snapshots"));
+        let hook = Arc::new(move |why| fatal(Halt::Storage(why)));
+        blocking(move || {
+            let log = LogStore::open(&log, hook)?;
+            let snapshots = Arc::new(SnapshotStore::open(&snapshots)?);
+            Ok(Self { log, snapshots })
+        })
+        .await?
+    }
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores")
+            .field("snapshots", &self.snapshots)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What one manager needs.
 pub struct Options {
     /// Its id, from its identity file.
@@ -60,8 +96,10 @@ pub struct Options {
     pub incarnation: u64,
     /// Where it is reached.
     pub info: PeerInfo,
-    /// Holds `raft/` and `snapshots/`.
-    pub data_dir: PathBuf,
+    /// Its log and snapshots.
+    pub stores: Stores,
+    /// Its clock.
+    pub clock: Clock,
     /// Raft's time and space.
     pub raft: RaftSettings,
     /// What to do with an empty log.
@@ -98,7 +136,7 @@ pub enum StartError {
 
 /// The running consensus of one manager.
 pub struct Running {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     log: LogStore<TypeConfig>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -118,6 +156,12 @@ impl Running {
         peers::serve(self.core.clone(), stream, authenticated).await;
     }
 
+    /// The first index of the log that is still there.
+    #[cfg(test)]
+    pub(super) fn first_index(&self) -> u64 {
+        self.log.first_index()
+    }
+
     /// Stops. Leadership should be handed over before, by [`Consensus::transfer_leadership`].
     pub async fn stop(&self) {
         if let Err(error) = self.core.raft.shutdown().await {
@@ -129,7 +173,7 @@ impl Running {
 }
 
 impl Consensus {
-    /// Opens the stores and starts raft and the tasks around it.
+    /// Starts raft on what is stored, and the tasks around it.
     ///
     /// # Errors
     /// [`StartError`]: this manager must not go on with what is stored.
@@ -138,7 +182,8 @@ impl Consensus {
             id,
             incarnation,
             info,
-            data_dir,
+            stores,
+            clock,
             raft,
             first,
             bootstrap,
@@ -167,23 +212,24 @@ impl Consensus {
             membership,
             digests,
         });
-        let (dir, fatal_storage) = (data_dir.join("raft"), fatal.clone());
-        let hook = Arc::new(move |why| fatal_storage(Halt::Storage(why)));
-        let log = blocking(move || LogStore::<TypeConfig>::open(&dir, hook)).await??;
-        let (dir, publish) = (data_dir.join("snapshots"), shared.clone());
-        let (snapshots, machine) = blocking(move || {
-            let snapshots = Arc::new(SnapshotStore::open(&dir)?);
-            let machine = StateMachine::open(publish, snapshots.clone())?;
-            Ok::<_, StartError>((snapshots, machine))
-        })
-        .await??;
+        let Stores { log, snapshots } = stores;
+        let (publish, from) = (shared.clone(), snapshots.clone());
+        let machine = blocking(move || StateMachine::open(publish, from)).await??;
+        let control = Arc::new(ControlLinks::new(dial.clone(), me));
         let network = Network {
             dial: dial.clone(),
             me,
+            control: control.clone(),
         };
         let config = Arc::new(raft_config(&raft).validate()?);
+        let vote = log.clone().read_vote().await?;
         let raft = Raft::new(id, config, network, log.clone(), machine).await;
         let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
+        if vote.is_some_and(|vote| vote.committed && vote.leader_id.node_id == id) {
+            // Nobody else may have noticed that it was gone: ask at once whether it may lead again.
+            let asked = raft.trigger().elect(true).await;
+            asked.map_err(|error| StartError::Raft(error.to_string()))?;
+        }
         let core = Core {
             me,
             raft,
@@ -193,7 +239,7 @@ impl Consensus {
             on_digest,
             leader_links: Mutex::new(None),
             changing: Semaphore::new(1),
-            clock: Clock::start(),
+            clock,
             began: Instant::now(),
             silent_since: AtomicU64::new(0),
         };
@@ -205,20 +251,28 @@ impl Consensus {
             tokio::spawn(reads::run_digests(core.clone(), digest_queue)),
             tokio::spawn(membership::run(core.clone(), membership_queue)),
             tokio::spawn(membership::tend(core.clone())),
+            tokio::spawn(keep_links_open(core.clone(), control)),
             tokio::spawn(status::run(core.clone())),
             tokio::spawn(status::run_leadership(core.clone())),
             tokio::spawn(status::run_watch(core.raft.clone(), fatal.clone())),
             tokio::spawn(begin::run(core.clone(), first, info, fatal)),
             tokio::spawn(begin::found(handle.clone(), bootstrap)),
             tokio::spawn(count_objects(handle.clone())),
+            tokio::spawn(trim::run(core.clone(), log.clone())),
         ];
         Ok((handle, Running { core, log, tasks }))
     }
 }
 
-/// Runs what blocks where it may.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+/// Keeps the ways to all members open that elections need.
+async fn keep_links_open(core: Arc<Core>, control: Arc<ControlLinks>) {
+    let members = || {
+        let metrics = core.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let nodes = metrics.membership_config.membership().nodes();
+        nodes.map(|(id, member)| (*id, member.clone())).collect()
+    };
+    control.keep_open(members).await;
 }
 
 fn raft_config(settings: &RaftSettings) -> Config {
@@ -234,6 +288,11 @@ fn raft_config(settings: &RaftSettings) -> Config {
         replication_lag_threshold: settings.snapshot_every.saturating_mul(4).max(1_000_000),
         purge_batch_size: 1_024,
         enable_pre_vote: Some(true),
+        // A leader that comes back must be elected again. Raft commits with a quorum that need not
+        // include the leader's own disk: one that was killed may have lost entries which the others
+        // acknowledged, and would give their places in the same term to other entries, which nothing
+        // tells apart. Nor does it know what was committed, which reads need.
+        enable_leader_restore: Some(false),
         install_snapshot_timeout: 60_000,
         // With the largest config each, still well below a peer frame's bound.
         max_payload_entries: 128,

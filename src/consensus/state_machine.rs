@@ -17,6 +17,7 @@ use openraft::{
 
 use super::{
     handle::Shared,
+    runtime::blocking,
     snapshot_store::{SnapshotFile, SnapshotStore},
     types::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig},
 };
@@ -54,6 +55,7 @@ impl StateMachine {
         if let Some(file) = machine.snapshots.latest() {
             let meta = decode_meta(&file)?;
             machine.restore(&meta, read_state(&file)?);
+            planted!(ApplySkipsAnEntryAfterRestart => machine.applied.iter_mut().for_each(|id| id.index += 1););
         }
         Ok(machine)
     }
@@ -72,6 +74,7 @@ impl StateMachine {
         if chunk.is_empty() {
             return;
         }
+        failpoint!("apply");
         let mut answers: Vec<(ApplyResponder<TypeConfig>, Reply)> = Vec::with_capacity(chunk.len());
         let mut current = self.shared.lock();
         let objects = current.objects_revision();
@@ -94,6 +97,7 @@ impl StateMachine {
         }
         drop(current);
         self.announce(revision, changed);
+        failpoint!("applied");
         answers
             .into_iter()
             .for_each(|(responder, reply)| responder.send(reply));
@@ -118,7 +122,7 @@ fn advance(state: &mut State, revision: Revision, term: u64) -> Reply {
 }
 
 /// Reads and decodes all of a snapshot; blocks.
-fn read_state(file: &SnapshotFile) -> io::Result<State> {
+pub(super) fn read_state(file: &SnapshotFile) -> io::Result<State> {
     let mut payload = Vec::with_capacity(usize::try_from(file.bytes()).unwrap_or(0));
     file.reader()?.read_to_end(&mut payload)?;
     State::read_from(&payload).map_err(|error| {
@@ -129,7 +133,7 @@ fn read_state(file: &SnapshotFile) -> io::Result<State> {
     })
 }
 
-fn decode_meta(file: &SnapshotFile) -> io::Result<SnapshotMeta> {
+pub(super) fn decode_meta(file: &SnapshotFile) -> io::Result<SnapshotMeta> {
     postcard::from_bytes(file.meta()).map_err(|error| {
         io::Error::new(
             io::ErrorKind::InvalidData,
@@ -172,15 +176,20 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             state: self.shared.lock().clone(),
             meta: SnapshotMeta {
                 last_log_id: self.applied,
-                last_membership: self.membership.clone(),
+                last_membership: if planted!(SnapshotWithoutMembership) {
+                    StoredMembership::default()
+                } else {
+                    self.membership.clone()
+                },
             },
             snapshots: self.snapshots.clone(),
         }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
-        let read = tokio::task::spawn_blocking(move || read_state(&snapshot)).await;
-        self.restore(meta, read.map_err(io::Error::other)??);
+        let read = blocking(move || read_state(&snapshot)).await;
+        self.restore(meta, read??);
+        failpoint!("snapshot-installed");
         Ok(())
     }
 
@@ -215,8 +224,6 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
                 .map_err(io::Error::other)?;
             Ok(Snapshot { meta, snapshot: file })
         };
-        tokio::task::spawn_blocking(write)
-            .await
-            .map_err(io::Error::other)?
+        blocking(write).await?
     }
 }

@@ -18,6 +18,7 @@ openraft::declare_raft_types!(
         R = Reply,
         NodeId = ManagerId,
         Node = Member,
+        AsyncRuntime = super::runtime::Runtime,
 );
 
 /// The raft core's handle.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::{Millis, Name, Revision};
 
@@ -17,7 +18,7 @@ pub struct Config {
     /// The config's name.
     pub name: Name,
     /// The Content-Type it was put with, given back by a read.
-    pub content_type: String,
+    pub content_type: SmolStr,
     /// The value, byte for byte.
     pub value: Bytes,
     /// The revision of the last put; the ETag.

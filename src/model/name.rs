@@ -1,8 +1,9 @@
 //! Names that people choose: agents, containers, engines, configs.
 
-use std::{borrow::Borrow, fmt, ops::Deref, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, ops::Deref, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use smol_str::SmolStr;
 
 const MAX: usize = 63;
 
@@ -13,10 +14,10 @@ const MAX: usize = 63;
 )]
 pub struct NameError(String);
 
-/// `[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?`, cheap to clone.
+/// `[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?`, cheap to clone, and a short one is kept where it stands.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct Name(Arc<str>);
+pub struct Name(SmolStr);
 
 impl Name {
     /// The name as text.
@@ -46,7 +47,7 @@ impl FromStr for Name {
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(D::Error::custom)
+        SmolStr::deserialize(d)?.parse().map_err(D::Error::custom)
     }
 }
 

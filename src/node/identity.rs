@@ -127,7 +127,12 @@ impl Identity {
         }
         let stored = Stored {
             manager: config.bootstrap.id.unwrap_or(1),
-            incarnation: rand::random(),
+            // Random, so that a manager that lost its data is not taken for itself.
+            incarnation: if planted!(WipedManagerReadmitted) {
+                1
+            } else {
+                rand::random()
+            },
             begun: false,
             joined: false,
         };

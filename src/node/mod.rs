@@ -19,7 +19,7 @@ use self::{identity::Identity, peers::TlsDial};
 use crate::{
     api,
     config::{Address, ManagerConfig, PortConfig, advertised},
-    consensus::{Consensus, Fatal, Options, RaftSettings, StartError},
+    consensus::{Clock, Consensus, Fatal, Options, RaftSettings, StartError, Stores},
     control::{self, LivenessTable},
     model::PeerInfo,
     plan::Windows,
@@ -108,7 +108,8 @@ pub async fn run(
         id: identity.id,
         incarnation: identity.incarnation,
         info: me.clone(),
-        data_dir: config.data_dir.clone(),
+        stores: Stores::open(&config.data_dir, fatal.clone()).await?,
+        clock: Clock::start(),
         raft: RaftSettings {
             heartbeat: config.raft.heartbeat,
             election_min: config.raft.election_min,
@@ -158,7 +159,10 @@ pub async fn run(
         api::Transport::Tls(security::api_server(&leaf)?)
     };
     let limits = api::Limits {
+        // A body that arrives in its time must not be taken for silence.
+        idle: api::Limits::default().idle.max(config.api.request_timeout),
         connections: config.api.max_connections as usize,
+        rate: config.api.max_rate,
         body: usize::try_from(config.api.max_body.0).unwrap_or(usize::MAX),
         request: config.api.request_timeout,
         ..api::Limits::default()

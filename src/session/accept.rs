@@ -201,6 +201,15 @@ fn understood(body: &[u8]) -> Result<Spoken, Greeting> {
     }
 }
 
+/// A first frame of any bytes is understood, refused, or put down as no frame of ours.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzzing(body: &[u8]) {
+    if let Ok(Ok(frame)) = understood(body) {
+        let again = wire::fuzzing::frame(&frame);
+        assert!(matches!(understood(&again[wire::HEADER..]), Ok(Ok(same)) if same == frame));
+    }
+}
+
 fn version(theirs: u32) -> Refusal {
     let older = if theirs < PROTOCOL { "runner" } else { "manager" };
     Refusal::for_good(format!(

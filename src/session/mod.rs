@@ -27,6 +27,8 @@ mod accept;
 mod admit;
 mod complaints;
 mod desired;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod open;
 mod pulse;
 mod reporter;

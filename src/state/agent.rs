@@ -167,7 +167,8 @@ impl State {
         };
         // A runner holds no agent that waits for a container; whoever says so says nothing.
         let nonsense = report.state == AgentState::Pending;
-        if nonsense || known.container != Some(container) || known.epoch != report.epoch {
+        let stale = known.epoch != report.epoch && !planted!(StaleEpochAccepted);
+        if nonsense || known.container != Some(container) || stale {
             return;
         }
         let ended = matches!(report.state, AgentState::Stopped | AgentState::Failed);
@@ -261,7 +262,7 @@ impl State {
     }
 
     /// Agents by name, from after `after` on.
-    pub fn agents(&self, after: Option<&Name>) -> impl Iterator<Item = &Arc<Agent>> {
+    pub fn agents<'a>(&'a self, after: Option<&Name>) -> impl Iterator<Item = &'a Arc<Agent>> + use<'a> {
         let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
         self.index
             .agent_names

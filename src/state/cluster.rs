@@ -41,6 +41,7 @@ impl State {
             }
             ClusterCommand::RetireManager(id) => {
                 self.allocated.remove(id);
+                planted!(IdReusedOnRejoin => self.next_manager = self.next_manager.min(*id););
                 Ok(Outcome::Done)
             }
             ClusterCommand::CreateToken(token) => {

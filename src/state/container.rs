@@ -249,7 +249,7 @@ impl State {
             self.unplace_all(known.id, &why, |_| true);
         } else if state == ContainerState::Lost {
             self.unplace_all(known.id, &why, |spec| {
-                spec.on_disconnect == DisconnectPolicy::AtLeastOnce
+                spec.on_disconnect == DisconnectPolicy::AtLeastOnce || planted!(FenceNotAwaited)
             });
         }
     }

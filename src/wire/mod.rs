@@ -14,6 +14,8 @@
 //! It leaves out: versions, requests and answers, time-outs, encryption.
 
 mod framed;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 

@@ -6,7 +6,10 @@ use futures::future::BoxFuture;
 use quorate::{
     command::{AgentCommand, ClusterCommand, Command, Condition, ContainerCommand, Outcome, Reply},
     config::{Address, Hidden, RunnerConfig},
-    consensus::{BoxedStream, Consensus, Dial, First, Options, RaftSettings, Running as RunningConsensus},
+    consensus::{
+        BoxedStream, Clock, Consensus, Dial, Fatal, First, Options, RaftSettings,
+        Running as RunningConsensus, Stores,
+    },
     control::{Controller, LivenessTable},
     model::{
         Agent, AgentId, AgentState, Container, ContainerState, Desired, JoinRole, JoinTokenId, PeerInfo,
@@ -68,11 +71,14 @@ impl Manager {
         };
         let liveness = Arc::new(LivenessTable::default());
         let counting = liveness.clone();
+        let fatal: Fatal = Arc::new(|why| panic!("{why}"));
+        let data = dir.path().join("manager");
         let options = Options {
             id: 1,
             incarnation: 1,
             info: info.clone(),
-            data_dir: dir.path().join("manager"),
+            stores: Stores::open(&data, fatal.clone()).await.unwrap(),
+            clock: Clock::start(),
             raft: RaftSettings {
                 heartbeat: Duration::from_millis(100),
                 election_min: Duration::from_millis(300),
@@ -84,7 +90,7 @@ impl Manager {
             bootstrap: Some(bootstrap(&token)),
             dial: Arc::new(Nobody),
             on_digest: Arc::new(move |digest| counting.count(digest)),
-            fatal: Arc::new(|why| panic!("{why}")),
+            fatal,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();
         let end = CancellationToken::new();

@@ -2,14 +2,18 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod load;
+
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
+use nix::{sys::signal::Signal, unistd::Pid};
 use quorate::{
     client::Client,
     security::{Bundle, install_crypto},
@@ -18,6 +22,9 @@ use tempfile::TempDir;
 
 /// How long anything that must happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// After the faults end a cluster is whole again within this, however busy the machine is.
+pub const RECOVERY: Duration = Duration::from_secs(10);
 
 /// Three manager processes, or however many were asked for.
 pub struct Cluster {
@@ -30,6 +37,8 @@ struct Manager {
     port: u16,
     dir: PathBuf,
     child: Option<Child>,
+    /// What its next start finds in the environment.
+    env: Vec<(&'static str, String)>,
 }
 
 impl Drop for Manager {
@@ -56,6 +65,7 @@ impl Manager {
         let child = Command::new(env!("CARGO_BIN_EXE_quorate"))
             .args(["manager", "--config"])
             .arg(self.dir.join("manager.toml"))
+            .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -80,6 +90,13 @@ fn free_ports() -> u16 {
 impl Cluster {
     /// Starts managers that form a cluster, and waits until each of them serves.
     pub async fn start(count: u64) -> Self {
+        let cluster = Self::start_with(count, "", &[]);
+        cluster.serving().await;
+        cluster
+    }
+
+    /// Starts managers with these lines in their configuration and these variables in their environment.
+    pub fn start_with(count: u64, config: &str, env: &[(&'static str, &str)]) -> Self {
         install_crypto();
         let dir = TempDir::new().unwrap();
         Bundle::create(&dir.path().join("bundle")).unwrap();
@@ -89,18 +106,21 @@ impl Cluster {
                 port: free_ports(),
                 dir: dir.path().join(format!("manager-{id}")),
                 child: None,
+                env: env
+                    .iter()
+                    .map(|(name, value)| (*name, (*value).to_owned()))
+                    .collect(),
             })
             .collect();
         let mut cluster = Self { dir, managers };
         for at in 0..cluster.managers.len() {
-            cluster.write_config(at);
+            cluster.write_config(at, config);
             cluster.managers[at].start();
         }
-        cluster.serving().await;
         cluster
     }
 
-    fn write_config(&self, at: usize) {
+    fn write_config(&self, at: usize, more: &str) {
         let Manager { id, port, dir, .. } = &self.managers[at];
         fs::create_dir_all(dir).unwrap();
         let mut config = format!(
@@ -119,6 +139,7 @@ impl Cluster {
                 port + 2
             );
         }
+        config += more;
         fs::write(dir.join("manager.toml"), config).unwrap();
     }
 
@@ -129,10 +150,14 @@ impl Cluster {
 
     /// A client of all managers, which tries for a while.
     pub fn client_of_all(&self) -> Client {
-        self.build(
-            &(0..self.managers.len()).collect::<Vec<_>>(),
-            Duration::from_secs(20),
-        )
+        self.client_from(0)
+    }
+
+    /// As [`Self::client_of_all`], but it asks this one first.
+    pub fn client_from(&self, first: usize) -> Client {
+        let count = self.managers.len();
+        let order: Vec<_> = (first..first + count).map(|at| at % count).collect();
+        self.build(&order, Duration::from_secs(20))
     }
 
     fn build(&self, at: &[usize], retry: Duration) -> Client {
@@ -181,15 +206,33 @@ impl Cluster {
         self.managers[at].start();
     }
 
+    /// Sets or takes away what the next start of a manager finds in its environment.
+    pub fn set_env(&mut self, at: usize, name: &'static str, value: Option<&str>) {
+        let env = &mut self.managers[at].env;
+        env.retain(|(known, _)| *known != name);
+        env.extend(value.map(|value| (name, value.to_owned())));
+    }
+
+    /// Sends a manager a signal, such as SIGSTOP.
+    pub fn signal(&self, at: usize, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid(at)).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
     pub fn pid(&self, at: usize) -> u32 {
         self.managers[at].child.as_ref().unwrap().id()
+    }
+
+    /// How a manager ended, if it has.
+    pub fn ended(&mut self, at: usize) -> Option<ExitStatus> {
+        self.managers[at].child.as_mut().unwrap().try_wait().unwrap()
     }
 
     /// The exit code, once the manager has ended by itself.
     pub async fn exit_code(&mut self, at: usize) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.managers[at].child.as_mut().unwrap().try_wait().unwrap() {
+            if let Some(status) = self.ended(at) {
                 return status.code();
             }
             assert!(
@@ -218,6 +261,34 @@ impl Cluster {
         }
     }
 
+    /// Waits until every manager serves and all know the same leader. Call it at once when the last fault
+    /// ended: it fails when that takes longer than [`RECOVERY`].
+    pub async fn recovered(&self) {
+        let began = Instant::now();
+        self.serving().await;
+        self.eventually("all know one leader", async || {
+            let mut leaders = BTreeSet::new();
+            for at in 0..self.managers.len() {
+                let status = self.client(at).cluster_status().await;
+                leaders.insert(status.ok().and_then(|status| status.leader));
+            }
+            leaders.len() == 1 && !leaders.contains(&None)
+        })
+        .await;
+        let took = began.elapsed();
+        eprintln!("recovered in {} ms", took.as_millis());
+        if took > RECOVERY {
+            self.show_logs();
+            panic!("the cluster was whole again after {took:?} only, not within {RECOVERY:?}");
+        }
+    }
+
+    fn show_logs(&self) {
+        for at in 0..self.managers.len() {
+            eprintln!("--- manager {}:\n{}", at + 1, tail(&self.log(at)));
+        }
+    }
+
     /// Which manager leads, by index.
     pub async fn leader(&self) -> usize {
         let deadline = Instant::now() + PATIENCE;
@@ -241,9 +312,7 @@ impl Cluster {
         let deadline = Instant::now() + PATIENCE;
         while !holds().await {
             if Instant::now() > deadline {
-                for at in 0..self.managers.len() {
-                    eprintln!("--- manager {}:\n{}", at + 1, tail(&self.log(at)));
-                }
+                self.show_logs();
                 panic!("in {PATIENCE:?} it was not so: {what}");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -268,4 +337,30 @@ pub fn disk_usage(dir: &Path) -> u64 {
         };
     }
     total
+}
+
+/// One leader in the eyes of all managers, and linearizable answers from all of them. Says after how long,
+/// or what is not so when `within` has passed.
+pub async fn whole_again(cluster: &Cluster, within: Duration) -> Result<Duration, String> {
+    let began = Instant::now();
+    loop {
+        let whole = async {
+            let mut leaders = Vec::new();
+            for at in 0..cluster.managers.len() {
+                let client = cluster.client(at);
+                let told = |error| format!("manager {at}: {error}");
+                let leader = client.cluster_status().await.map_err(told)?.leader;
+                leaders.push(leader.ok_or(format!("manager {at} knows no leader"))?);
+                load::configs(&client).await.map_err(told)?;
+            }
+            match leaders.iter().all(|leader| *leader == leaders[0]) {
+                true => Ok(began.elapsed()),
+                false => Err(format!("they follow {leaders:?}")),
+            }
+        };
+        match whole.await {
+            Err(_) if began.elapsed() < within => tokio::time::sleep(Duration::from_millis(20)).await,
+            result => return result,
+        }
+    }
 }

@@ -42,7 +42,7 @@ impl From<&Config> for ConfigView {
             name: config.name.clone(),
             version: config.version,
             created: config.created,
-            content_type: config.content_type.clone(),
+            content_type: config.content_type.to_string(),
             size: config.value.len(),
             updated_at: config.updated_at,
         }
@@ -74,7 +74,7 @@ impl From<&Config> for ConfigValue {
         Self {
             name: config.name.clone(),
             version: config.version,
-            content_type: Some(config.content_type.clone()),
+            content_type: Some(config.content_type.to_string()),
             value: text.map(str::to_owned),
             value_base64: text
                 .is_none()

@@ -21,9 +21,13 @@
 mod disk;
 mod driver;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod index;
 mod load;
 mod pack;
+#[cfg(feature = "planted")]
+mod planted;
 mod raft;
 mod read;
 mod row;
@@ -143,6 +147,23 @@ impl<C: RaftTypeConfig> LogStore<C> {
         {
             let _ = done.await;
         }
+    }
+
+    /// The first index that is not purged.
+    #[cfg(test)]
+    pub fn first_index(&self) -> u64 {
+        self.shared.view().start()
+    }
+
+    /// Payload bytes of all rows.
+    pub fn bytes(&self) -> usize {
+        self.shared.view().index.bytes()
+    }
+
+    /// Where the newest entries begin whose rows hold no more than `bytes` together; `None` while there are
+    /// no rows.
+    pub fn newest(&self, bytes: usize) -> Option<u64> {
+        self.shared.view().index.newest(bytes)
     }
 
     /// Has the watermark brought up to date with what is durable.

@@ -209,6 +209,7 @@ impl<C: RaftTypeConfig> Writer<C> {
                     .apply(row_keys(first, chunk).map(Change::Remove).collect())?;
             }
             self.shared.view().index.remove(first);
+            failpoint!("purge-rows");
         }
         Ok(true)
     }

@@ -166,6 +166,11 @@ where
         }
         view.last = Some(entry_log_id::<C>(last));
         let batch = view.tail.push(first, Arc::clone(&entries));
+        failpoint!("append");
+        planted!(AcknowledgedBeforeLocalSync => {
+            callback.io_completed(Ok(()));
+            return self.submit(Work::Append { batch, first, entries }, Done::Nobody);
+        });
         self.submit(
             Work::Append {
                 batch,
@@ -198,6 +203,11 @@ where
         {
             return Ok(());
         }
+        let id = if planted!(PurgeTooEarly) {
+            view.committed.clone().unwrap_or(id)
+        } else {
+            id
+        };
         view.tail.purge(id.index);
         view.purged = Some(id.clone());
         if view.last.as_ref().is_none_or(|last| last.index < id.index) {

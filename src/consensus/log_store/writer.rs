@@ -24,11 +24,14 @@ use super::row;
 use super::shared::{Shared, Stop};
 use super::watermark::Watermark;
 use super::{LogIdOf, VoteOf};
+use crate::telemetry::{LOG_BATCH_ENTRIES, LOG_SYNC_SECONDS};
+use metrics::{Histogram, histogram};
 use openraft::RaftTypeConfig;
 use openraft::storage::IOFlushed;
 use serde::Serialize;
 use std::io;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
@@ -87,6 +90,13 @@ pub struct Writer<C: RaftTypeConfig> {
     closing: bool,
     closers: Vec<Done<C>>,
     failed: bool,
+    figures: Figures,
+}
+
+/// Handles of the metrics recorded here, looked up once.
+struct Figures {
+    sync_seconds: Histogram,
+    batch_entries: Histogram,
 }
 
 /// What a turn has gathered so far.
@@ -97,6 +107,7 @@ struct Turn<C: RaftTypeConfig> {
     vote: Option<VoteOf<C>>,
     /// Batches of the tail that are in rows, with their encoded size.
     written: Vec<(u64, usize)>,
+    entries: usize,
     done: Vec<Done<C>>,
 }
 
@@ -119,6 +130,10 @@ impl<C: RaftTypeConfig> Writer<C> {
             closing: false,
             closers: Vec::new(),
             failed: false,
+            figures: Figures {
+                sync_seconds: histogram!(LOG_SYNC_SECONDS),
+                batch_entries: histogram!(LOG_BATCH_ENTRIES),
+            },
         }
     }
 
@@ -137,13 +152,14 @@ impl<C: RaftTypeConfig> Writer<C> {
     }
 
     /// As [`turn_blocking`](Self::turn_blocking), for a task of a simulation: waits without blocking,
-    /// calls the disk inline.
-    pub async fn turn_async(&mut self) -> bool {
+    /// calls the disk inline, `pause` before it does.
+    pub async fn turn_async(&mut self, pause: impl Future<Output = ()>) -> bool {
         if self.should_tidy() {
             self.tidy_or_fail();
             return true;
         }
         let first = self.queue.recv().await;
+        pause.await;
         self.turn(first)
     }
 
@@ -204,6 +220,7 @@ impl<C: RaftTypeConfig> Writer<C> {
             sync: false,
             vote: None,
             written: Vec::new(),
+            entries: 0,
             done: Vec::with_capacity(ops.len()),
         };
         for Op { work, done } in ops {
@@ -233,10 +250,15 @@ impl<C: RaftTypeConfig> Writer<C> {
             } => {
                 turn.sync = true;
                 let bytes = self.append(first, &entries)?;
+                failpoint!("rows");
+                turn.entries += entries.len();
                 turn.written.push((batch, bytes));
                 Ok(())
             }
             Work::Vote(vote) => {
+                failpoint!("vote");
+                planted!(VoteNotPersisted => turn.vote = Some(vote); return Ok(()););
+                planted!(VoteLogReordered => turn.vote = Some(vote); return Ok(()););
                 turn.sync = true;
                 self.flush_rows()?;
                 self.written.votes += 1;
@@ -251,10 +273,16 @@ impl<C: RaftTypeConfig> Writer<C> {
             }
             Work::Truncate(last) => self.truncate(last),
             Work::Purge(id) => {
+                failpoint!("purge");
                 turn.sync = true;
-                self.purge(id)
+                self.purge(id)?;
+                failpoint!("purge-marked");
+                Ok(())
             }
-            Work::Mark => self.mark(),
+            Work::Mark => {
+                planted!(VoteLogReordered => self.write_late_vote()?;);
+                self.mark()
+            }
             Work::Close => {
                 self.closing = true;
                 self.shared.view().stopped.get_or_insert(Stop::Closed);
@@ -273,17 +301,26 @@ impl<C: RaftTypeConfig> Writer<C> {
                 .for_each(|(batch, bytes)| view.tail.written(batch, bytes));
         }
         if turn.sync {
+            let began = Instant::now();
             self.sync()?;
+            self.figures.sync_seconds.record(began.elapsed());
+            if turn.entries > 0 {
+                #[allow(clippy::cast_precision_loss)] // a turn is far below 2^53 entries
+                self.figures.batch_entries.record(turn.entries as f64);
+            }
         }
         if let Some(vote) = turn.vote.take() {
+            failpoint!("voted");
             self.mark()?;
             self.shared.view().vote = Some(vote);
         }
         Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        failpoint!("fsync");
         self.disk.sync()?;
+        failpoint!("fsynced");
         self.durable.clone_from(&self.written);
         Ok(())
     }

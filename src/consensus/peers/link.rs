@@ -6,7 +6,8 @@
 //! [`LinkError::Lost`], after which the other side may or may not have acted.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::DefaultHasher},
+    hash::BuildHasherDefault,
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -35,6 +36,10 @@ const QUEUE: usize = 1024;
 /// Bytes that are written in one go at most.
 const WRITE_BATCH: usize = 1 << 20;
 
+/// A question that had less time than this says nothing about the connection when it is late: on a busy
+/// machine it is the rule, and dialling again would make it busier.
+const TELLING: Duration = Duration::from_millis(400);
+
 /// Why there is no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(in crate::consensus) enum LinkError {
@@ -51,8 +56,12 @@ struct Call {
     answer: oneshot::Sender<Result<Response, LinkError>>,
 }
 
-/// Answers that are waited for, by number. `None` once the connection has ended.
-type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<Response, LinkError>>>>>>;
+/// Whoever waits for an answer, by number. The numbers are our own, so the hash needs no secret; without
+/// one a run of a simulation is the same each time.
+type Waiters = HashMap<u64, oneshot::Sender<Result<Response, LinkError>>, BuildHasherDefault<DefaultHasher>>;
+
+/// Answers that are waited for. `None` once the connection has ended.
+type Waiting = Arc<Mutex<Option<Waiters>>>;
 
 /// Asks one manager on one lane.
 #[derive(Debug)]
@@ -106,7 +115,7 @@ impl Link {
             Err(_) => {
                 // Nothing at all came back meanwhile: the other side hangs or the network swallows.
                 // Start afresh, so that what is asked next does not wait behind it.
-                if self.received.load(Ordering::Relaxed) == before {
+                if limit >= TELLING && self.received.load(Ordering::Relaxed) == before {
                     self.reset.notify_one();
                 }
                 Err(LinkError::Lost(format!("none within {limit:?}")))
@@ -184,7 +193,7 @@ impl Driver {
         )
         .await?;
         let (read, write) = tokio::io::split(stream);
-        let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
+        let waiting: Waiting = Arc::new(Mutex::new(Some(Waiters::default())));
         let reader = tokio::spawn(receive(
             FramedReader::new(read, MAX_FRAME_BYTES),
             waiting.clone(),
@@ -219,6 +228,10 @@ impl Connection {
     }
 
     fn push(&mut self, call: Call) {
+        // Nobody waits for it any more: its time was over before there was a connection.
+        if call.answer.is_closed() {
+            return;
+        }
         let number = self.next;
         self.next += 1;
         if let Err(error) = self.writer.push(&(number, &call.request)) {

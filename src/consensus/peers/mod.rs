@@ -9,6 +9,7 @@
 //! program, anything else in a simulation.
 
 mod append;
+mod control;
 mod link;
 mod serve;
 
@@ -28,6 +29,7 @@ use tokio::{
 
 pub(super) use self::{
     append::AppendLane,
+    control::ControlLinks,
     link::{Link, LinkError},
     serve::serve,
 };
@@ -46,7 +48,7 @@ use crate::{
 const PROTOCOL: u32 = 1;
 
 /// The largest frame between managers: a batch of entries, each with a config of up to 256 KiB.
-const MAX_FRAME_BYTES: usize = 64 << 20;
+pub(super) const MAX_FRAME_BYTES: usize = 64 << 20;
 
 /// How long dialling and the first two frames may take.
 const HANDSHAKE: Duration = Duration::from_secs(1);
@@ -89,6 +91,19 @@ pub(super) struct Hello {
     lane: Lane,
 }
 
+#[cfg(feature = "fuzzing")]
+impl Hello {
+    pub fn sample(lane: Lane) -> Self {
+        Self {
+            protocol: PROTOCOL,
+            from: 1,
+            incarnation: 2,
+            to: 3,
+            lane,
+        }
+    }
+}
+
 /// The answer to it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Welcome {
@@ -103,17 +118,29 @@ pub(super) enum Request {
     Vote(VoteRequest<TypeConfig>),
     PreVote(VoteRequest<TypeConfig>),
     Transfer(TransferLeaderRequest<TypeConfig>),
-    SnapshotBegin { vote: Vote, meta: SnapshotMeta },
+    SnapshotBegin {
+        vote: Vote,
+        meta: SnapshotMeta,
+    },
     SnapshotPart(Bytes),
     SnapshotEnd,
     Propose(Vec<Proposal>),
-    ReadIndex,
+    /// With the vote of the manager that asks, taken after its reads arrived.
+    ReadIndex(Vote),
     Status,
     Digest(Digest),
-    AddManager { id: ManagerId, member: Member },
-    RemoveManager { id: ManagerId },
-    TransferLeadership { to: Option<ManagerId> },
+    AddManager {
+        id: ManagerId,
+        member: Member,
+    },
+    RemoveManager {
+        id: ManagerId,
+    },
+    TransferLeadership {
+        to: Option<ManagerId>,
+    },
     Probe,
+    Look,
 }
 
 /// The answer to a request.

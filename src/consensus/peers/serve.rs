@@ -15,6 +15,7 @@ use super::{BoxedStream, HANDSHAKE, Hello, Lane, MAX_FRAME_BYTES, PROTOCOL, Requ
 use crate::{
     consensus::{
         core::{Core, Standing},
+        runtime::blocking,
         snapshot_store::{Incoming, SnapshotError},
         types::{SnapshotMeta, Vote},
     },
@@ -205,7 +206,7 @@ async fn snapshot(core: Arc<Core>, mut reader: Reader, mut writer: Writer) {
         let response = match (request, arriving.take()) {
             (Request::SnapshotBegin { vote, meta }, _) => {
                 let snapshots = core.snapshots.clone();
-                match blocking(move || snapshots.receive()).await {
+                match file_work(move || snapshots.receive()).await {
                     Ok(receiver) => {
                         arriving = Some(Arriving { vote, meta, receiver });
                         Response::Taken
@@ -214,7 +215,7 @@ async fn snapshot(core: Arc<Core>, mut reader: Reader, mut writer: Writer) {
                 }
             }
             (Request::SnapshotPart(part), Some(mut begun)) => {
-                let appended = blocking(move || begun.receiver.append(&part).map(|()| begun)).await;
+                let appended = file_work(move || begun.receiver.append(&part).map(|()| begun)).await;
                 match appended {
                     Ok(begun) => {
                         arriving = Some(begun);
@@ -238,10 +239,10 @@ async fn snapshot(core: Arc<Core>, mut reader: Reader, mut writer: Writer) {
 }
 
 /// Does file work where it holds nobody up.
-async fn blocking<T: Send + 'static>(
+async fn file_work<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
 ) -> Result<T, String> {
-    match tokio::task::spawn_blocking(work).await {
+    match blocking(work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(error.to_string()),

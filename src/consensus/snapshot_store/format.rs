@@ -7,9 +7,8 @@
 //! Little-endian. The CRC-32 covers everything before it. The end magic tells a cut file from a damaged
 //! one in the message.
 
-use std::fs::File;
+use super::files::SnapshotData;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"QRSNAPSH";
@@ -22,7 +21,7 @@ const MAX_META: u32 = 16 << 20;
 const BUFFER: usize = 1 << 18;
 
 /// Writes a whole snapshot.
-pub(super) fn write(
+pub(in crate::consensus) fn write(
     out: impl Write,
     index: u64,
     meta: &[u8],
@@ -70,7 +69,7 @@ impl<W: Write> Write for Summing<W> {
 /// A whole, checked snapshot. Clones share the open file.
 #[derive(Debug, Clone)]
 pub struct SnapshotFile {
-    file: Arc<File>,
+    file: Arc<dyn SnapshotData>,
     index: u64,
     meta: Arc<[u8]>,
     bytes: u64,
@@ -78,8 +77,8 @@ pub struct SnapshotFile {
 
 impl SnapshotFile {
     /// Reads all of a file and checks it.
-    pub(super) fn check(file: Arc<File>) -> io::Result<Self> {
-        let bytes = file.metadata()?.len();
+    pub(in crate::consensus) fn check(file: Arc<dyn SnapshotData>) -> io::Result<Self> {
+        let bytes = file.size()?;
         if bytes < (HEAD + TRAILER) as u64 {
             return Err(invalid("it is cut off"));
         }
@@ -162,7 +161,7 @@ impl SnapshotFile {
 /// Reads the payload, buffered, and checks it at its end.
 #[derive(Debug)]
 pub struct PayloadReader {
-    file: Arc<File>,
+    file: Arc<dyn SnapshotData>,
     at: u64,
     end: u64,
     crc: crc32fast::Hasher,
@@ -217,7 +216,7 @@ impl Read for PayloadReader {
 /// Reads a whole snapshot file, unchecked: the receiver checks it.
 #[derive(Debug)]
 pub struct RawReader {
-    file: Arc<File>,
+    file: Arc<dyn SnapshotData>,
     at: u64,
     end: u64,
 }
@@ -225,9 +224,9 @@ pub struct RawReader {
 impl Read for RawReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let wanted = (self.end - self.at).min(out.len() as u64) as usize;
-        let read = self.file.read_at(&mut out[..wanted], self.at)?;
-        self.at += read as u64;
-        Ok(read)
+        self.file.read_exact_at(&mut out[..wanted], self.at)?;
+        self.at += wanted as u64;
+        Ok(wanted)
     }
 }
 

@@ -15,14 +15,15 @@
 //!
 //! All calls block. Not here: what the metadata and the payload mean.
 
-mod format;
+pub(super) mod files;
+pub(super) mod format;
 #[cfg(test)]
 mod tests;
 
+pub use files::{Directory, Files, SnapshotData};
 pub use format::{PayloadReader, RawReader, SnapshotFile};
 
-use super::durable::{create_dir, sync_dir};
-use std::fs::{self, File, OpenOptions};
+use files::Appending;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,6 +63,8 @@ pub enum SnapshotError {
 /// The snapshots of one manager. Share it in an `Arc`.
 #[derive(Debug)]
 pub struct SnapshotStore {
+    files: Arc<dyn Files>,
+    /// For messages.
     dir: PathBuf,
     latest: Mutex<Option<SnapshotFile>>,
     next_temporary: AtomicU64,
@@ -74,22 +77,33 @@ impl SnapshotStore {
     /// # Errors
     /// `Damaged` if the newest snapshot is not whole; an older one is never taken for it.
     pub fn open(dir: &Path) -> Result<Self, SnapshotError> {
+        let files = Directory::open(dir).map_err(|source| SnapshotError::Io {
+            path: dir.to_path_buf(),
+            source,
+        })?;
+        Self::open_in(Arc::new(files), dir)
+    }
+
+    /// As [`open`](Self::open), with any files; `dir` is what messages call them.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in(files: Arc<dyn Files>, dir: &Path) -> Result<Self, SnapshotError> {
         let io = |source| SnapshotError::Io {
             path: dir.to_path_buf(),
             source,
         };
-        create_dir(dir).map_err(io)?;
-        for entry in fs::read_dir(dir).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            if path.to_string_lossy().ends_with(TEMPORARY) {
-                fs::remove_file(&path).map_err(io)?;
+        for name in files.names().map_err(io)? {
+            if name.ends_with(TEMPORARY) {
+                files.remove(&name).map_err(io)?;
             }
         }
-        let latest = match list(dir).map_err(io)?.pop() {
+        let latest = match list(&*files).map_err(io)?.pop() {
             None => None,
-            Some((index, path)) => Some(open_checked(&path, index)?),
+            Some((index, name)) => Some(open_checked(&*files, dir, &name, index)?),
         };
         let store = Self {
+            files,
             dir: dir.to_path_buf(),
             latest: Mutex::new(latest),
             next_temporary: AtomicU64::new(0),
@@ -117,14 +131,17 @@ impl SnapshotStore {
     ) -> Result<SnapshotFile, SnapshotError> {
         let temporary = self.temporary()?;
         format::write(
-            BufWriter::with_capacity(1 << 18, &*temporary.file),
+            BufWriter::with_capacity(1 << 18, Appending(&*temporary.file)),
             index,
             meta,
             payload,
         )
         .map_err(|source| temporary.error(source))?;
-        let path = temporary.path.clone();
-        self.keep(temporary, |source| SnapshotError::Io { path, source })
+        failpoint!("snapshot-written");
+        let path = self.dir.join(&temporary.name);
+        let kept = self.keep(temporary, |source| SnapshotError::Io { path, source });
+        failpoint!("snapshot-built");
+        kept
     }
 
     /// Begins to receive a snapshot: append what [`SnapshotFile::raw_reader`] gave at the sender.
@@ -141,18 +158,18 @@ impl SnapshotStore {
 
     fn temporary(&self) -> Result<Temporary, SnapshotError> {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let path = self.dir.join(format!("{number}{TEMPORARY}"));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path);
-        match file {
+        let name = format!("{number}{TEMPORARY}");
+        match self.files.create(&name) {
             Ok(file) => Ok(Temporary {
-                path,
-                file: Arc::new(file),
+                files: Arc::clone(&self.files),
+                dir: self.dir.clone(),
+                name,
+                file,
             }),
-            Err(source) => Err(SnapshotError::Io { path, source }),
+            Err(source) => Err(SnapshotError::Io {
+                path: self.dir.join(name),
+                source,
+            }),
         }
     }
 
@@ -162,18 +179,18 @@ impl SnapshotStore {
         temporary: Temporary,
         not_whole: impl FnOnce(io::Error) -> SnapshotError,
     ) -> Result<SnapshotFile, SnapshotError> {
-        temporary
-            .file
-            .sync_all()
-            .map_err(|source| temporary.error(source))?;
+        if !planted!(SnapshotNotSynced) {
+            temporary.file.sync().map_err(|source| temporary.error(source))?;
+        }
         // Read back what is about to replace the log.
         let snapshot = SnapshotFile::check(Arc::clone(&temporary.file)).map_err(not_whole)?;
-        let path = self.dir.join(format!("{PREFIX}{:020}", snapshot.index()));
+        let name = format!("{PREFIX}{:020}", snapshot.index());
         let mut latest = self.lock();
-        fs::rename(&temporary.path, &path)
-            .and_then(|()| sync_dir(&self.dir))
+        self.files
+            .rename(&temporary.name, &name)
+            .and_then(|()| self.files.sync())
             .map_err(|source| SnapshotError::Io {
-                path: path.clone(),
+                path: self.dir.join(&name),
                 source,
             })?;
         if latest
@@ -191,10 +208,10 @@ impl SnapshotStore {
 
     /// Called under the lock of `latest`, or before the store is shared.
     fn prune(&self) -> io::Result<()> {
-        let mut snapshots = list(&self.dir)?;
+        let mut snapshots = list(&*self.files)?;
         let keep_from = snapshots.len().saturating_sub(KEEP);
         snapshots.truncate(keep_from);
-        snapshots.iter().try_for_each(|(_, path)| fs::remove_file(path))
+        snapshots.iter().try_for_each(|(_, name)| self.files.remove(name))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<SnapshotFile>> {
@@ -217,8 +234,9 @@ impl Incoming {
     /// # Errors
     /// `Io`, for example a full disk.
     pub fn append(&mut self, piece: &[u8]) -> Result<(), SnapshotError> {
-        (&*self.temporary.file)
-            .write_all(piece)
+        self.temporary
+            .file
+            .append(piece)
             .map_err(|source| self.temporary.error(source))?;
         self.bytes += piece.len() as u64;
         Ok(())
@@ -234,21 +252,26 @@ impl Incoming {
     /// # Errors
     /// `Received` if it is not whole; `Io`.
     pub fn install(self) -> Result<SnapshotFile, SnapshotError> {
-        self.store.keep(self.temporary, SnapshotError::Received)
+        failpoint!("snapshot-received");
+        let kept = self.store.keep(self.temporary, SnapshotError::Received);
+        failpoint!("snapshot-kept");
+        kept
     }
 }
 
 /// A file that goes away unless it was renamed.
 #[derive(Debug)]
 struct Temporary {
-    path: PathBuf,
-    file: Arc<File>,
+    files: Arc<dyn Files>,
+    dir: PathBuf,
+    name: String,
+    file: Arc<dyn SnapshotData>,
 }
 
 impl Temporary {
     fn error(&self, source: io::Error) -> SnapshotError {
         SnapshotError::Io {
-            path: self.path.clone(),
+            path: self.dir.join(&self.name),
             source,
         }
     }
@@ -257,34 +280,36 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         // Fails after the rename, as it should; a leftover goes at the next open.
-        let _ = fs::remove_file(&self.path);
+        let _ = self.files.remove(&self.name);
     }
 }
 
-/// The snapshots in a directory, oldest first.
-fn list(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut snapshots = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if let Some(Ok(index)) = name.strip_prefix(PREFIX).map(str::parse) {
-            snapshots.push((index, path));
-        }
-    }
+/// The snapshots among the files, oldest first.
+fn list(files: &dyn Files) -> io::Result<Vec<(u64, String)>> {
+    let index = |name: &String| name.strip_prefix(PREFIX).and_then(|index| index.parse().ok());
+    let names = files.names()?.into_iter();
+    let mut snapshots: Vec<_> = names
+        .filter_map(|name| index(&name).map(|index| (index, name)))
+        .collect();
     snapshots.sort();
     Ok(snapshots)
 }
 
-fn open_checked(path: &Path, index: u64) -> Result<SnapshotFile, SnapshotError> {
-    let file = File::open(path).map_err(|source| SnapshotError::Io {
-        path: path.to_path_buf(),
+fn open_checked(
+    files: &dyn Files,
+    dir: &Path,
+    name: &str,
+    index: u64,
+) -> Result<SnapshotFile, SnapshotError> {
+    let file = files.open(name).map_err(|source| SnapshotError::Io {
+        path: dir.join(name),
         source,
     })?;
     let damaged = |source| SnapshotError::Damaged {
-        path: path.to_path_buf(),
+        path: dir.join(name),
         source,
     };
-    let snapshot = SnapshotFile::check(Arc::new(file)).map_err(damaged)?;
+    let snapshot = SnapshotFile::check(file).map_err(damaged)?;
     if snapshot.index() != index {
         return Err(damaged(io::Error::new(
             io::ErrorKind::InvalidData,

@@ -1,4 +1,5 @@
 use super::*;
+use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 

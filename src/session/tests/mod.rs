@@ -31,7 +31,7 @@ use crate::{
     command::{
         AgentCommand, ClusterCommand, Command, Condition, ContainerCommand, Outcome, Placement, Reply,
     },
-    consensus::{BoxedStream, Consensus, Dial, First, Options, RaftSettings, Running},
+    consensus::{BoxedStream, Clock, Consensus, Dial, Fatal, First, Options, RaftSettings, Running, Stores},
     model::{
         AgentId, AgentState, Capabilities, Container, ContainerId, Desired, JoinRole, JoinTokenId, Labels,
         Millis, PeerInfo, Resources, Revision, Role, Token, TokenId,
@@ -90,11 +90,13 @@ impl Bench {
             api: "api-1".into(),
             session: "session-1".into(),
         };
+        let fatal: Fatal = Arc::new(|why| panic!("{why}"));
         let options = Options {
             id: 1,
             incarnation: 11,
             info: me.clone(),
-            data_dir: dir.path().to_owned(),
+            stores: Stores::open(dir.path(), fatal.clone()).await.unwrap(),
+            clock: Clock::start(),
             raft: RaftSettings {
                 heartbeat: Duration::from_millis(50),
                 election_min: Duration::from_millis(150),
@@ -106,7 +108,7 @@ impl Bench {
             bootstrap: founded.then(|| bootstrap(&ca)),
             dial: Arc::new(Alone),
             on_digest: Arc::new(move |digest| counting.lock().unwrap().extend(&digest.heartbeats)),
-            fatal: Arc::new(|why| panic!("{why}")),
+            fatal,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

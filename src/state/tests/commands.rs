@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     command::{ClusterCommand, ConfigCommand},
-    model::{Desired, DisconnectPolicy, EngineState, TokenId},
+    model::{Desired, DisconnectPolicy, EngineState, Role, Token, TokenId},
 };
 
 fn id() -> impl Strategy<Value = u64> {
@@ -183,10 +183,45 @@ pub(super) fn token(uses_left: Option<u32>) -> JoinToken {
 
 fn cluster() -> impl Strategy<Value = ClusterCommand> {
     prop_oneof![
-        4 => Just(ClusterCommand::CreateJoinToken(token(None))),
-        1 => Just(ClusterCommand::CreateJoinToken(token(Some(2)))),
-        1 => Just(ClusterCommand::RevokeJoinToken(TOKEN)),
+        8 => Just(ClusterCommand::CreateJoinToken(token(None))),
+        2 => Just(ClusterCommand::CreateJoinToken(token(Some(2)))),
+        2 => Just(ClusterCommand::CreateJoinToken(manager_token())),
+        2 => Just(ClusterCommand::RevokeJoinToken(TOKEN)),
+        2 => id().prop_map(|incarnation| ClusterCommand::AllocateManager {
+            token: MANAGER_TOKEN, incarnation,
+        }),
+        1 => id().prop_map(ClusterCommand::RetireManager),
+        1 => (id(), any::<bool>()).prop_map(|(n, admin)| ClusterCommand::CreateToken(api_token(n, admin))),
+        1 => id().prop_map(|n| ClusterCommand::RevokeToken(TokenId(n))),
+        1 => id().prop_map(|n| ClusterCommand::Bootstrap {
+            cluster_id: "c".into(),
+            admin: api_token(n, true),
+            join: manager_token(),
+            // Above all that can have been allocated before.
+            next_manager: 1_000,
+        }),
     ]
+}
+
+const MANAGER_TOKEN: JoinTokenId = JoinTokenId(2);
+
+fn manager_token() -> JoinToken {
+    JoinToken {
+        id: MANAGER_TOKEN,
+        role: JoinRole::Manager,
+        ..token(None)
+    }
+}
+
+fn api_token(n: u64, admin: bool) -> Token {
+    Token {
+        id: TokenId(n),
+        name: format!("t{n}").parse().unwrap(),
+        role: if admin { Role::Admin } else { Role::Viewer },
+        hash: [1; 32],
+        expires_at: (n > 3).then_some(Millis(n)),
+        version: 0,
+    }
 }
 
 pub(super) fn proposal() -> impl Strategy<Value = (bool, u64, Proposal)> {

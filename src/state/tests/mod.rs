@@ -2,10 +2,13 @@
 //! the invariants.
 
 mod agents;
+mod codec;
 mod commands;
 mod containers;
 mod engines;
+mod managers;
 mod property;
+mod replay;
 mod requests;
 
 use super::State;

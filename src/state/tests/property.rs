@@ -11,7 +11,7 @@ use super::{
 use crate::{command::ClusterCommand, model::DisconnectPolicy};
 
 /// Guessed ids, versions, epochs and starts seldom match: half of the commands get such of the state.
-fn fit(state: &State, command: &mut Command) {
+pub(super) fn fit(state: &State, command: &mut Command) {
     match command {
         Command::Agent(AgentCommand::Place(placements)) => {
             for placement in placements {
@@ -142,7 +142,7 @@ impl Reached {
 }
 
 /// What most worlds have: two engines, a join token and three containers that are ready.
-fn world() -> Vec<Command> {
+pub(super) fn world() -> Vec<Command> {
     let engine = |n: u64| {
         Command::Engine(EngineCommand::Add {
             id: EngineId(n),
@@ -178,7 +178,7 @@ fn world() -> Vec<Command> {
     commands
 }
 
-fn bytes(state: &State) -> Vec<u8> {
+pub(super) fn bytes(state: &State) -> Vec<u8> {
     let mut out = Vec::new();
     state.write_to(&mut out).unwrap();
     out

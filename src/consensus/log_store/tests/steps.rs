@@ -112,7 +112,8 @@ async fn run(disk: &Arc<MemoryDisk>, pace: usize) -> usize {
         match *step {
             Do::Vote(term) => {
                 let vote = vote(term);
-                let (saved, _) = tokio::join!(store.save_vote(&vote), writer.turn_async());
+                let (saved, _) =
+                    tokio::join!(store.save_vote(&vote), writer.turn_async(std::future::ready(())));
                 if saved.is_ok() {
                     acknowledged = n + 1;
                 }
@@ -242,7 +243,7 @@ async fn rows_rolled_back_behind_the_watermark_are_refused() {
     let mut rows = vec![disk.rows()];
     for term in 1..4 {
         let vote = vote(term);
-        let (saved, _) = tokio::join!(store.save_vote(&vote), writer.turn_async());
+        let (saved, _) = tokio::join!(store.save_vote(&vote), writer.turn_async(std::future::ready(())));
         saved.unwrap();
         rows.push(disk.rows());
     }

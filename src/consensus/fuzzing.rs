@@ -1,0 +1,205 @@
+//! Bytes from other managers and from disk.
+
+use std::{fs::File, io::Write, sync::Arc};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use openraft::{
+    Entry, EntryPayload,
+    raft::{AppendEntriesRequest, StreamAppendResult},
+    vote::leader_id_adv::LeaderId,
+};
+
+pub use super::log_store::fuzzing::{log_rows, log_seeds};
+use super::{
+    peers::{Hello, Lane, MAX_FRAME_BYTES, Request, Response, Welcome},
+    snapshot_store::{SnapshotFile, format},
+    state_machine::{decode_meta, read_state},
+    types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote},
+};
+use crate::{
+    command::{ClusterCommand, Command, Condition, ConfigCommand, Proposal, RequestKey},
+    model::{Millis, TokenId},
+    state::State,
+    wire::fuzzing::{frame, frames},
+};
+
+/// Frames of another manager: the first ones, requests, answers and batches of entries. What is proposed or
+/// replicated is applied.
+///
+/// # Panics
+/// When something does not hold.
+pub fn peer_frames(data: &[u8]) {
+    let Some((kind, rest)) = data.split_first() else {
+        return;
+    };
+    let mut state = State::default();
+    let mut apply = |proposal: &Proposal| {
+        state.apply(state.revision() + 1, 1, proposal);
+    };
+    match kind % 6 {
+        0 => frames::<Hello>(rest, 1024, |_| {}),
+        1 => frames::<Welcome>(rest, 4096, |_| {}),
+        2 => frames::<(u64, Request)>(rest, MAX_FRAME_BYTES, |(_, request)| {
+            if let Request::Propose(proposals) = request {
+                proposals.iter().for_each(&mut apply);
+            }
+        }),
+        3 => frames::<(u64, Response)>(rest, MAX_FRAME_BYTES, |_| {}),
+        4 => frames::<AppendEntriesRequest<TypeConfig>>(rest, MAX_FRAME_BYTES, |request| {
+            for entry in request.entries {
+                if let EntryPayload::Normal(proposal) = entry.payload {
+                    apply(&proposal);
+                }
+            }
+        }),
+        _ => frames::<StreamAppendResult<TypeConfig>>(rest, MAX_FRAME_BYTES, |_| {}),
+    }
+    if let Err(violation) = state.check() {
+        panic!("{violation}");
+    }
+}
+
+pub(super) fn log_id(term: u64, index: u64) -> LogId {
+    LogId {
+        leader_id: LeaderId { term, node_id: 1 },
+        index,
+    }
+}
+
+/// Some commands, as proposals.
+pub(super) fn proposals() -> Vec<Proposal> {
+    let put = ConfigCommand::Put {
+        name: "a".parse().expect("a name"),
+        content_type: "text/plain".into(),
+        value: vec![1, 2, 3].into(),
+        condition: Condition::Version(vec![7]),
+    };
+    let commands = [
+        Command::Config(put),
+        Command::Cluster(ClusterCommand::AllocateManager {
+            token: crate::model::JoinTokenId(1),
+            incarnation: 2,
+        }),
+        Command::Cluster(ClusterCommand::RetireManager(3)),
+    ];
+    let keyed = |command| Proposal {
+        at: Millis(5),
+        key: Some(RequestKey {
+            principal: TokenId(1),
+            key: "k".into(),
+            fingerprint: 9,
+        }),
+        command,
+    };
+    commands.map(keyed).into()
+}
+
+/// Inputs to begin with.
+pub fn peer_seeds() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for lane in [
+        Lane::Append,
+        Lane::Control,
+        Lane::Snapshot,
+        Lane::Forward,
+        Lane::Join,
+    ] {
+        seeds.push([&[0], &frame(&Hello::sample(lane))[..]].concat());
+    }
+    seeds.push([&[1], &frame(&Welcome::Open { incarnation: 3 })[..]].concat());
+    let vote = Vote::new_committed(3, 1);
+    let requests = [
+        Request::Propose(proposals()),
+        Request::ReadIndex(vote),
+        Request::SnapshotPart(vec![1; 20].into()),
+        Request::SnapshotBegin { vote, meta: meta() },
+        Request::Vote(openraft::raft::VoteRequest::new(vote, Some(log_id(2, 9)))),
+        Request::TransferLeadership { to: Some(2) },
+        Request::Probe,
+    ];
+    seeds.extend(
+        requests
+            .into_iter()
+            .map(|request| [&[2], &frame(&(1_u64, request))[..]].concat()),
+    );
+    let answers = [
+        Response::Taken,
+        Response::ReadIndex(4),
+        Response::Failed("x".into()),
+    ];
+    seeds.extend(
+        answers
+            .into_iter()
+            .map(|answer| [&[3], &frame(&(1_u64, answer))[..]].concat()),
+    );
+    let entries = (1..)
+        .zip(proposals())
+        .map(|(index, proposal)| Entry {
+            log_id: log_id(3, index),
+            payload: EntryPayload::Normal(proposal),
+        })
+        .collect();
+    let append = AppendEntriesRequest::<TypeConfig> {
+        vote,
+        prev_log_id: Some(log_id(2, 0)),
+        entries,
+        leader_commit: None,
+    };
+    seeds.push([&[4], &frame(&append)[..]].concat());
+    seeds
+}
+
+/// A snapshot file: any bytes, or a whole one around any head and any state.
+///
+/// # Panics
+/// When something does not hold.
+pub fn snapshot_file(data: &[u8]) {
+    let Some((kind, rest)) = data.split_first() else {
+        return;
+    };
+    let file = memfd_create(c"snapshot", MFdFlags::empty()).expect("a file in memory");
+    let mut file = File::from(file);
+    if kind % 2 == 0 {
+        file.write_all(rest).expect("memory");
+    } else {
+        let Some((length, rest)) = rest.split_first() else {
+            return;
+        };
+        let (meta, payload) = rest.split_at(usize::from(*length).min(rest.len()));
+        format::write(&file, 5, meta, |out| out.write_all(payload)).expect("memory");
+    }
+    let Ok(snapshot) = SnapshotFile::check(Arc::new(file)) else {
+        return;
+    };
+    let _ = decode_meta(&snapshot);
+    let Ok(state) = read_state(&snapshot) else { return };
+    let mut once = Vec::new();
+    state.write_to(&mut once).expect("memory");
+    let again = State::read_from(&once).expect("what was written is read");
+    let mut twice = Vec::new();
+    again.write_to(&mut twice).expect("memory");
+    assert_eq!(twice, once);
+}
+
+fn meta() -> SnapshotMeta {
+    SnapshotMeta {
+        last_log_id: Some(log_id(1, 3)),
+        last_membership: StoredMembership::default(),
+    }
+}
+
+/// Inputs to begin with.
+pub fn snapshot_seeds() -> Vec<Vec<u8>> {
+    let mut state = State::default();
+    for proposal in proposals() {
+        state.apply(state.revision() + 1, 1, &proposal);
+    }
+    let mut payload = Vec::new();
+    state.write_to(&mut payload).expect("memory");
+    let meta = postcard::to_stdvec(&meta()).expect("a head can be written");
+    let mut raw = vec![0];
+    format::write(&mut raw, 3, &meta, |out| out.write_all(&payload)).expect("memory");
+    // Well below 256 bytes.
+    let sealed = [&[1, meta.len() as u8], &meta[..], &payload].concat();
+    vec![raw, sealed]
+}

@@ -1,0 +1,77 @@
+//! The ways for what can't wait: heartbeats, votes, handing over leadership.
+//!
+//! One link to each other manager, kept open and looked at twice a second. A heartbeat has 50 ms and a
+//! vote 200 ms, which on a busy machine is less than a connection takes to be made: an election that
+//! begins with dialling is lost before the question is asked, and so is the next one.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+
+use super::{Dial, Lane, Link, Me, Request};
+use crate::model::{ManagerId, Member};
+
+/// How often each link is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A link over which nothing comes back for this long, though something was asked, is made anew.
+const SILENT: Duration = Duration::from_secs(1);
+
+/// The control links of one manager.
+#[derive(Debug)]
+pub(in crate::consensus) struct ControlLinks {
+    dial: Arc<dyn Dial>,
+    me: Me,
+    links: Mutex<BTreeMap<ManagerId, (Member, Arc<Link>)>>,
+}
+
+impl ControlLinks {
+    pub fn new(dial: Arc<dyn Dial>, me: Me) -> Self {
+        Self {
+            dial,
+            me,
+            links: Mutex::default(),
+        }
+    }
+
+    /// The link to `target`, as long as it is the same manager at the same address.
+    pub fn to(&self, target: ManagerId, member: &Member) -> Arc<Link> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, link)) = links.get(&target)
+            && known == member
+        {
+            return link.clone();
+        }
+        let dial = self.dial.clone();
+        let link = Arc::new(Link::new(dial, self.me, Lane::Control, target, member.clone()));
+        links.insert(target, (member.clone(), link.clone()));
+        link
+    }
+
+    /// Keeps the links to what `members` names open, and forgets all others.
+    pub async fn keep_open(&self, members: impl Fn() -> BTreeMap<ManagerId, Member>) {
+        loop {
+            let mut others = members();
+            others.remove(&self.me.id);
+            self.links
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .retain(|id, _| others.contains_key(id));
+            let mut looks: FuturesUnordered<_> = others
+                .iter()
+                .map(|(id, member)| {
+                    let link = self.to(*id, member);
+                    // What is answered does not matter: a question dials, and notices silence.
+                    async move { drop(link.call(Request::Look, SILENT).await) }
+                })
+                .collect();
+            while looks.next().await.is_some() {}
+            drop(looks);
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Bytes from runners, and from whoever else finds the session port.
+
+use super::accept;
+use crate::{
+    model::{
+        Labels, ManagerId, PeerInfo,
+        session::{AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
+    },
+    wire::{self, fuzzing::frames},
+};
+
+/// Frames of a runner, as first frames and as later ones, and of a manager.
+///
+/// # Panics
+/// When something does not hold.
+pub fn session_frames(data: &[u8]) {
+    let Some((kind, rest)) = data.split_first() else {
+        return;
+    };
+    match kind % 3 {
+        0 => frames::<FromRunner>(rest, MAX_FRAME_BYTES, |_| {}),
+        1 => frames::<FromManager>(rest, MAX_FRAME_BYTES, |_| {}),
+        _ => accept::fuzzing(rest),
+    }
+}
+
+/// Inputs to begin with.
+///
+/// # Panics
+/// Never: all of them encode.
+pub fn session_seeds() -> Vec<Vec<u8>> {
+    let spec = serde_json::from_str(r#"{"name":"web","command":"/bin/true","args":["-v"],"env":{"A":"b"}}"#);
+    let report = AgentReport {
+        agent: crate::model::AgentId(7),
+        epoch: 12,
+        state: crate::model::AgentState::Running,
+        reason: "it runs".into(),
+        restarts: 1,
+    };
+    let hello = Hello {
+        name: "box-1".parse().expect("a name"),
+        boot: 5,
+        engine_container: Some("0123456789ab".into()),
+        labels: Labels::lenient([("zone".to_owned(), "a".to_owned())]),
+        capabilities: Default::default(),
+        resources: Default::default(),
+        agents: vec![report.clone()],
+    };
+    let enroll = FromRunner::Enroll {
+        protocol: PROTOCOL,
+        token: "quorate-join-x".into(),
+        csr: "-----BEGIN".into(),
+        hello: hello.clone(),
+    };
+    let join = FromRunner::JoinManager {
+        protocol: PROTOCOL,
+        token: "x".into(),
+        incarnation: 9,
+    };
+    let from_runner = [
+        enroll,
+        join,
+        FromRunner::Hello {
+            protocol: PROTOCOL,
+            hello,
+        },
+        FromRunner::Heartbeat { seq: 1, applied: 2 },
+        FromRunner::Report(report),
+        FromRunner::Renew { csr: String::new() },
+        FromRunner::Goodbye,
+    ];
+    let desired = FromManager::Desired {
+        revision: 4,
+        agents: vec![Assignment {
+            agent: crate::model::AgentId(7),
+            epoch: 12,
+            run: true,
+            spec: spec.expect("a spec"),
+        }],
+    };
+    let managers: Vec<(ManagerId, PeerInfo)> = Vec::new();
+    let from_manager = [
+        desired,
+        FromManager::HeartbeatAck { seq: 3 },
+        FromManager::Admitted {
+            id: 4,
+            ca_key: "k".into(),
+            managers,
+        },
+        FromManager::Refused {
+            reason: "no".into(),
+            retry: true,
+        },
+    ];
+    let mut seeds = Vec::new();
+    for frame in &from_runner {
+        let bytes = wire::fuzzing::frame(frame);
+        seeds.push([&[0], &bytes[..]].concat());
+        seeds.push([&[2], &bytes[wire::HEADER..]].concat());
+    }
+    seeds.extend(
+        from_manager
+            .iter()
+            .map(|frame| [&[1], &wire::fuzzing::frame(frame)[..]].concat()),
+    );
+    seeds
+}

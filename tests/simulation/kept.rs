@@ -1,0 +1,29 @@
+//! Seeds that found something, as tests named after it.
+
+use crate::{plant::Plant, run::run};
+
+fn all_good(seeds: &[u64]) {
+    for seed in seeds {
+        let report = run(*seed, 10_000, Plant::None);
+        assert_eq!(report.verdict, Ok(()), "seed {seed}");
+    }
+}
+
+/// Its disk died with entries that the others had; it was back before they missed it, led on in its term
+/// and put other entries at the same log ids.
+#[test]
+fn a_leader_that_lost_entries_and_started_again_led_on() {
+    all_good(&[28, 39, 57, 63, 86]);
+}
+
+/// The same, seen by clients: what had been acknowledged was gone.
+#[test]
+fn a_leader_that_started_again_showed_less_than_was_acknowledged() {
+    all_good(&[16, 25, 34, 40, 45]);
+}
+
+/// Its storage had failed, and a proposal with a key was offered again without a pause.
+#[test]
+fn a_manager_without_a_raft_core_never_came_to_rest() {
+    all_good(&[11, 15, 17]);
+}
