@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::{info, warn};
 
 use super::{
-    core::{Core, Route},
+    core::{Core, ROUND, Route},
     error::MembershipError,
     handle::{DEADLINE, MembershipCall, MembershipRequest},
     peers::{LinkError, Request, Response},
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     command::{ClusterCommand, Command, Proposal},
     model::{ManagerId, Member},
+    state::State,
 };
 
 /// A change of the membership needs two commits; a slow disk is given time for them.
@@ -142,7 +143,26 @@ impl Core {
         )
     }
 
+    /// The state with everything that was committed before this call. Fails unless this manager leads.
+    async fn confirmed_state(&self) -> Result<Arc<State>, MembershipError> {
+        let confirmed = async {
+            let index = self.read_index().await.map_err(MembershipError::Unconfirmed)?;
+            let mut applied = self.shared.applied.subscribe();
+            let stopping = |_| MembershipError::Unconfirmed("this manager is stopping".into());
+            applied.wait_for(|now| *now >= index).await.map_err(stopping)?;
+            Ok(self.shared.state())
+        };
+        tokio::time::timeout(ROUND, confirmed).await.unwrap_or_else(|_| {
+            Err(MembershipError::Unconfirmed(format!(
+                "no quorum confirmed it within {ROUND:?}"
+            )))
+        })
+    }
+
     async fn add(&self, id: ManagerId, member: Member) -> Result<(), MembershipError> {
+        // What is refused here is refused for ever, and ends the manager that asks: a leader that was deposed
+        // and does not know it yet must not do that.
+        let state = self.confirmed_state().await?;
         if self.members().1.contains(&id) {
             return match self.standing(id) {
                 super::core::Standing::Member { incarnation } if incarnation == member.incarnation => Ok(()),
@@ -151,7 +171,6 @@ impl Core {
                 ))),
             };
         }
-        let state = self.shared.state();
         if !state.may_join(id, member.incarnation) {
             return Err(MembershipError::Invalid(format!(
                 "manager {id} has no right to join: its id was not given to this data directory, or it was removed; start with an empty data directory and a join token"

@@ -27,3 +27,16 @@ fn a_leader_that_started_again_showed_less_than_was_acknowledged() {
 fn a_manager_without_a_raft_core_never_came_to_rest() {
     all_good(&[11, 15, 17]);
 }
+
+/// Two managers were elected in one term, one after the other.
+#[test]
+fn a_term_had_two_leaders() {
+    all_good(&[31]);
+}
+
+/// A leader that was cut off and did not know it yet refused a manager that had just been given its id, and
+/// that manager ended.
+#[test]
+fn a_deposed_leader_sent_a_joiner_away_for_ever() {
+    all_good(&[3, 4]);
+}

@@ -191,7 +191,7 @@ impl World {
         let latest = votes
             .filter_map(|n| n.seen.vote)
             .max_by_key(|v| v.leader_id.term)?;
-        Some(latest.leader_id.node_id)
+        Some(latest.leader_id.voted_for)
     }
 
     /// Members that can serve: in the newest committed membership, with their data.
