@@ -100,6 +100,13 @@ impl Core {
         let Ok(Ok(_turn)) = tokio::time::timeout(DEADLINE, self.changing.acquire()).await else {
             return Err(MembershipError::InProgress);
         };
+        if self.leaves() {
+            return Err(MembershipError::NotTaken("the leader is being removed".into()));
+        }
+        if self.unfinished() && !matches!(request, MembershipRequest::Transfer { .. }) {
+            // An earlier leader fell between the two steps of a change; raft would let the next one begin.
+            self.finish().await?;
+        }
         match request {
             MembershipRequest::Add { id, member } => self.add(id, member).await,
             MembershipRequest::Remove { id } => self.remove(id).await,
@@ -288,17 +295,14 @@ pub(super) async fn tend(core: Arc<Core>) {
     let mut every = tokio::time::interval(TEND_EVERY);
     loop {
         every.tick().await;
-        if !matches!(core.route(), Route::Here) {
+        if !matches!(core.route(), Route::Here) || core.leaves() {
             continue;
         }
         let Ok(_turn) = core.changing.try_acquire() else {
             continue;
         };
         let tended = match core.unfinished() {
-            true => {
-                core.change_members(ChangeMembers::AddVoterIds(BTreeSet::new()), true)
-                    .await
-            }
+            true => core.finish().await,
             false => match core.caught_up() {
                 Some(id) => {
                     info!(manager = id, "promoting a learner that has caught up");
@@ -315,6 +319,18 @@ pub(super) async fn tend(core: Arc<Core>) {
 }
 
 impl Core {
+    /// Whether this manager itself is being removed. It may lead a moment longer, and must not change the
+    /// membership any more: raft has no place for that.
+    fn leaves(&self) -> bool {
+        !self.members().1.contains(&self.me.id)
+    }
+
+    /// Takes the second step of a change of the voters.
+    async fn finish(&self) -> Result<(), MembershipError> {
+        self.change_members(ChangeMembers::AddVoterIds(BTreeSet::new()), true)
+            .await
+    }
+
     /// Whether the committed membership is one of two steps.
     fn unfinished(&self) -> bool {
         let metrics = self.raft.metrics();

@@ -1,6 +1,6 @@
 //! Seeds that found something, as tests named after it.
 
-use crate::{plant::Plant, run::run};
+use crate::{child::run, plant::Plant};
 
 fn all_good(seeds: &[u64]) {
     for seed in seeds {
@@ -39,4 +39,16 @@ fn a_term_had_two_leaders() {
 #[test]
 fn a_deposed_leader_sent_a_joiner_away_for_ever() {
     all_good(&[3, 4]);
+}
+
+/// A change of the members began while another one had done the first of its two steps.
+#[test]
+fn a_change_of_members_began_between_the_steps_of_another() {
+    all_good(&[509, 749]);
+}
+
+/// A leader that had removed itself went on to change the membership, which raft's assertions forbid.
+#[test]
+fn a_leader_that_had_left_promoted_a_learner() {
+    all_good(&[164, 295, 482]);
 }
