@@ -8,7 +8,7 @@ use super::{Validity, Verdict};
 use crate::history::{History, Kind, calls};
 
 /// Operations of each kind that have to be `ok`, at the least.
-const EACH: u64 = 5;
+const EACH: u64 = 3;
 
 /// Operations that have to be `ok` in all.
 const ALL: u64 = 40;

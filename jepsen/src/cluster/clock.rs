@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use tokio::process::Command;
 
 /// Where Debian and its kin put the library; the variant for programs with threads.
 const LIBRARIES: [&str; 3] = [
@@ -47,6 +49,34 @@ impl Clock {
         fs::write(&fresh, format!("{seconds:+.3}"))
             .and_then(|()| fs::rename(&fresh, &self.file))
             .with_context(|| format!("{} cannot be written", self.file.display()))
+    }
+
+    /// How far off this clock shows itself to be, to a program that was started like the manager.
+    ///
+    /// # Errors
+    /// No such program runs, or the manager with this process id was started without the library.
+    pub async fn probe(&self, manager: i32) -> Result<f64> {
+        let maps = fs::read_to_string(format!("/proc/{manager}/maps")).context("the manager is gone")?;
+        ensure!(
+            maps.contains(self.library),
+            "the manager runs without {}",
+            self.library
+        );
+        let mut date = Command::new("date");
+        let output = date
+            .arg("+%s")
+            .envs(self.environment())
+            .output()
+            .await
+            .context("date does not run")?;
+        let shown: f64 = String::from_utf8_lossy(&output.stdout)
+            .trim()
+            .parse()
+            .context("date shows no time")?;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .context("the clock is before 1970")?;
+        Ok((shown - now.as_secs_f64()).round())
     }
 
     /// What a manager needs in its environment.

@@ -1,6 +1,7 @@
 //! A seat: an address, a disk and a log, and whichever manager lives there at the time.
 
 use std::net::IpAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use rand::rngs::StdRng;
 use serde::Serialize;
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, sleep};
 
 use super::bundle::{self, Entry};
 use super::clock::Clock;
@@ -109,7 +111,7 @@ impl Seat {
         std::fs::write(self.file(), text).context("a configuration cannot be written")
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, more: &[(String, String)]) -> Command {
         // `nsenter` becomes the manager, and keeps its process id.
         let mut command = Command::new("nsenter");
         bundle::without_settings(&mut command);
@@ -119,7 +121,7 @@ impl Seat {
             .arg(&self.house.binary)
             .args(["manager", "--config"])
             .arg(self.file());
-        command.envs(self.house.environment.iter().cloned());
+        command.envs(self.house.environment.iter().chain(more).cloned());
         if let Some(clock) = &self.clock {
             command.envs(clock.environment());
         }
@@ -134,16 +136,46 @@ impl Seat {
         let mut tenant = self.tenant().await;
         tenant.wanted = true;
         tenant.supervised = true;
-        self.start_in(&mut tenant)
+        self.start_in(&mut tenant, &[])
     }
 
-    pub(super) fn start_in(&self, tenant: &mut Tenant) -> Result<()> {
+    /// Starts the manager with more in its environment, and does not start it again when it ends.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn start_with(&self, more: &[(String, String)]) -> Result<()> {
+        let mut tenant = self.tenant().await;
+        tenant.supervised = false;
+        self.start_in(&mut tenant, more)
+    }
+
+    /// Waits until a manager that is not supervised has ended by itself; gives the signal that ended it, if one did.
+    ///
+    /// # Errors
+    /// It goes on.
+    pub async fn await_own_end(&self, within: Duration) -> Result<Option<i32>> {
+        let deadline = Instant::now() + within;
+        loop {
+            let mut tenant = self.tenant().await;
+            let status = tenant.process.as_mut().and_then(Process::ended);
+            drop(tenant);
+            if let Some(status) = status {
+                return Ok(status.signal());
+            }
+            if Instant::now() > deadline {
+                bail!("the manager of seat {} went on for {within:?}", self.number);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn start_in(&self, tenant: &mut Tenant, more: &[(String, String)]) -> Result<()> {
         if let Some(process) = &mut tenant.process
             && process.ended().is_none()
         {
             return Ok(());
         }
-        let process = Process::spawn(self.command(), &self.log(), Arc::clone(&self.house.ledger))
+        let process = Process::spawn(self.command(more), &self.log(), Arc::clone(&self.house.ledger))
             .with_context(|| format!("the manager of seat {}", self.number))?;
         self.pid.store(process.pid(), Ordering::SeqCst);
         tenant.process = Some(process);
@@ -307,11 +339,11 @@ impl Seat {
         let exit = Exit {
             seat: self.number,
             code: status.code(),
-            signal: std::os::unix::process::ExitStatusExt::signal(&status),
+            signal: status.signal(),
             said: process.last_words(),
         };
         tenant.process = None;
-        self.start_in(&mut tenant)?;
+        self.start_in(&mut tenant, &[])?;
         Ok(Some(exit))
     }
 }

@@ -62,7 +62,8 @@ impl Fault for ClockLeap {
         for seat in &seats {
             let offset = offset(field);
             set(seat, offset)?;
-            seen.push(json!({"seat": seat.number, "set": offset, "seen": noticed(seat, offset).await}));
+            let (date, probe) = noticed(seat, offset).await;
+            seen.push(json!({"seat": seat.number, "set": offset, "date": date, "probe": probe}));
         }
         let strobes_until = Instant::now() + field.hold;
         if self.0 == Leap::Strobe {
@@ -79,7 +80,7 @@ impl Fault for ClockLeap {
             set(seat, 0.0)?;
         }
         Ok(Effect {
-            in_effect: seen.iter().all(|seen| !seen["seen"].is_null()),
+            in_effect: seen.iter().all(|seen| !seen["probe"].is_null()),
             leader_due: false,
             evidence: json!({"clocks": seen}),
             violation: None,
@@ -100,18 +101,24 @@ fn set(seat: &Seat, offset: f64) -> Result<()> {
     clock.set(offset)
 }
 
-/// How far off the manager shows itself to be, in its answers' `Date`; nothing when it never shows `offset`.
-async fn noticed(seat: &Seat, offset: f64) -> Option<f64> {
+/// What shows that a clock is off: the `Date` of the manager's answers, and a program started like the manager, which
+/// has the library. The `Date` alone would not do: it is made anew only when the clock has gone on, and so stands still
+/// after a jump back.
+async fn noticed(seat: &Seat, offset: f64) -> (Option<f64>, Option<f64>) {
+    let near = |off: &f64| (off - offset).abs() < 5.0;
     let deadline = Instant::now() + NOTICED_WITHIN;
+    let mut probe = None;
     while Instant::now() < deadline {
-        if let Some(off) = off_by(seat).await
-            && (off - offset).abs() < 5.0
-        {
-            return Some(off);
+        if let (Some(clock), Some((_, process))) = (&seat.clock, seat.identity()) {
+            probe = clock.probe(process).await.ok().filter(near);
+        }
+        let date = off_by(seat).await.filter(near);
+        if probe.is_some() && (date.is_some() || offset < 0.0) {
+            return (date, probe);
         }
         sleep(Duration::from_millis(100)).await;
     }
-    None
+    (None, probe)
 }
 
 async fn off_by(seat: &Seat) -> Option<f64> {

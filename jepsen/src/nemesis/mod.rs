@@ -5,6 +5,7 @@
 //! same time. The driver measures what comes after: another leader where one was due, and all serving again.
 
 mod clock;
+mod crash;
 mod damage;
 mod disk;
 mod drive;

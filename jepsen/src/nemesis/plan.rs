@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 
 use super::clock::{ClockLeap, Leap};
+use super::crash::Crash;
 use super::damage::{Damage, Harm};
 use super::disk::{DiskTrouble, Trouble};
 use super::kill::Kill;
@@ -19,7 +20,7 @@ use super::whom::Whom;
 use super::{Fault, Tools};
 
 /// The families, each with what it is.
-pub const FAMILIES: [(&str, &str); 12] = [
+pub const FAMILIES: [(&str, &str); 13] = [
     ("kill", "managers that are killed"),
     ("pause", "managers that stand still"),
     ("partition", "links that are cut"),
@@ -30,6 +31,7 @@ pub const FAMILIES: [(&str, &str); 12] = [
     ("damage", "damaged logs and snapshots"),
     ("member", "managers that come, go and are replaced"),
     ("transfer", "leadership that is handed over"),
+    ("crash", "managers that abort at a chosen step (needs failpoints)"),
     ("rolling", "managers that are restarted in turn"),
     (
         "everything",
@@ -162,6 +164,7 @@ fn all() -> Vec<Arc<dyn Fault>> {
         boxed([Change::Add, Change::Replace, Change::RemoveLeader, Change::Wiped].map(Membership)),
         boxed([Transfer]),
         boxed([Rolling]),
+        boxed([Crash]),
     ]
     .concat()
 }

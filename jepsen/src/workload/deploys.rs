@@ -85,12 +85,12 @@ async fn read(hand: &mut Hand) -> Outcome {
 #[async_trait]
 impl Step for Deploys {
     async fn step(&self, hand: &mut Hand) {
-        let number = self.next.load(Ordering::Relaxed);
-        if number >= AGENTS || hand.rng.random_bool(0.01) {
-            // The list is long by then; one in a while is enough.
-            if hand.rng.random_bool(0.05) {
-                read(hand).await;
-            }
+        let full = self.next.load(Ordering::Relaxed) >= AGENTS;
+        // The list is long once it is full; one in a while is enough.
+        if hand.rng.random_bool(if full { 0.05 } else { 0.02 }) {
+            read(hand).await;
+        }
+        if full {
             return;
         }
         let name = format!("d{}", self.next.fetch_add(1, Ordering::Relaxed));

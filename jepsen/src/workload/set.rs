@@ -85,7 +85,7 @@ async fn read(hand: &mut Hand, limit: usize) -> Outcome {
 impl Step for Set {
     async fn step(&self, hand: &mut Hand) {
         let so_far = self.next.load(Ordering::Relaxed);
-        if so_far < WALKED && hand.rng.random_bool(0.01) {
+        if so_far < WALKED && hand.rng.random_bool(0.02) {
             // Small pages, so that many change while a walk is under way.
             let limit = hand.rng.random_range(20..=200);
             read(hand, limit).await;

@@ -210,7 +210,7 @@ pub fn log_rows(data: &[u8]) {
     let appended = store.append([entry(9, next, 0)], openraft::storage::IOFlushed::noop());
     let _ = appended.now_or_never();
     let _ = store.purge(fuzzing::log_id(1, next / 2)).now_or_never();
-    while writer.turn_async().now_or_never() == Some(true) {}
+    while writer.turn_async(std::future::ready(())).now_or_never() == Some(true) {}
     writer.finish();
     drop(store);
 }
