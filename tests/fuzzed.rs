@@ -78,6 +78,18 @@ fn changed(random: &mut StdRng, seeds: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "writes fuzz/corpus"]
+fn seeds_are_written_for_fuzzing() {
+    for (name, _, seeds) in targets() {
+        let dir = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::create_dir_all(&dir).unwrap();
+        for (number, seed) in seeds.iter().enumerate() {
+            std::fs::write(format!("{dir}/seed-{number}"), seed).unwrap();
+        }
+    }
+}
+
+#[test]
 fn what_was_found_stays_mended() {
     let targets = targets();
     for (name, input) in FOUND {
