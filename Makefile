@@ -7,7 +7,7 @@ ARGS ?=
 # which can't be static, are left as they are.
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 
-.PHONY: demo test faults simulation soak bench build fmt image
+.PHONY: demo test faults simulation jepsen soak bench build fmt image
 
 ## A cluster that outlives its leader and a container; ARGS=--once to end by itself.
 demo: build
@@ -42,17 +42,24 @@ simulation:
 	RUSTFLAGS="--cfg tokio_unstable" SEEDS=$(SEEDS) FROM=$(FROM) SEED=$(SEED) TICKS=$(TICKS) \
 		$(CARGO) test --profile simulation --features simulation --test simulation --locked -- --nocapture $(ARGS)
 
-## Simulations, a thousand seeds after the other, until one fails or it is stopped.
-soak:
-	@from=$${FROM:-10000}; while $(MAKE) --no-print-directory simulation SEEDS=1000 FROM=$$from ARGS=seeds; do \
-		from=$$((from + 1000)); \
-	done; exit 1
-
 ## Quorate and etcd, measured in turn on this machine.
 bench: build
 	@.ci/prepare bench
 	$(CARGO) build --release --locked --package quorate-bench
 	target/release/quorate-bench $(ARGS)
+
+## Every fault set with every workload against real managers, and a table. Linux, as root: see jepsen/README.md.
+jepsen: build
+	$(CARGO) build --release --locked --package jepsen
+	target/release/jepsen matrix $(ARGS)
+
+## The matrix and a thousand other simulations, again and again, until something does not hold or it is stopped.
+soak: build
+	$(CARGO) build --release --locked --package jepsen
+	@from=$${FROM:-10000}; while target/release/jepsen matrix $(ARGS) && \
+		$(MAKE) --no-print-directory simulation SEEDS=1000 FROM=$$from ARGS=seeds; do \
+		from=$$((from + 1000)); \
+	done; exit 1
 
 build:
 	$(CARGO) build --release --locked

@@ -44,6 +44,8 @@ struct Inner {
     preferred: AtomicUsize,
     headers: HeaderMap,
     limits: setup::Limits,
+    /// Whether writes get an idempotency key where the caller chose none.
+    keys: bool,
 }
 
 /// What was answered.

@@ -98,6 +98,9 @@ bugs! {
     SkipReadindexQuorum "skip-readindex-quorum":
         "a leader answers linearizable reads without asking whether it still leads",
         shown by "register" under "partition with the leader in the minority, pause the leader";
+    AskersVoteIgnored "askers-vote-ignored":
+        "a leader takes a follower's question for its consent, whomever that follower follows by then",
+        shown by "register" under "partition with the leader in the minority, pause the leader";
     ReadBeforeApply "read-before-apply":
         "a read does not wait until this manager has applied what the read must see",
         shown by "register" under "none, or slow links";

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use quorate::client::{Condition, Page};
@@ -119,11 +119,41 @@ async fn reads_through_every_manager_never_go_back_while_leaders_die() {
     assert!(reads > 100, "only {reads} reads: this proves nothing");
 }
 
+fn tell_to_stop(cluster: &Cluster, at: usize) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(cluster.pid(at)).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_told_to_stop_under_load_end_in_order_and_lose_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    let load = Load::start(&cluster, 6);
+    for _ in 0..3 {
+        load.more(&cluster, 100).await;
+        let leader = cluster.leader().await;
+        tell_to_stop(&cluster, leader);
+        let told = Instant::now();
+        let code = cluster.exit_code(leader).await;
+        let took = told.elapsed();
+        assert_eq!(code, Some(0), "{}", cluster.log(leader));
+        // What its steps may take in all, see `node`.
+        assert!(
+            took < Duration::from_secs(10),
+            "{took:?}\n{}",
+            cluster.log(leader)
+        );
+        cluster.restart(leader);
+        cluster.recovered().await;
+    }
+    let names = load.finish().await;
+    all_there(&cluster, 3, &names).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_leader_hands_over() {
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
-    cluster.signal(leader, nix::sys::signal::Signal::SIGTERM);
+    tell_to_stop(&cluster, leader);
     assert_eq!(
         cluster.exit_code(leader).await,
         Some(0),

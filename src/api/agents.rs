@@ -1,24 +1,24 @@
 //! `/api/v1/agents`: deploy, read, start, stop, delete.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::StatusCode,
     response::Response,
 };
-use serde_json::Value;
 
 use super::{
     App,
-    names::fresh_id,
-    params::{LABELLED_LIST, Paging, READ},
-    precondition,
+    params::{LABELLED_LIST, Paging},
     problem::{Code, Problem},
+    resource::{self, Named, Resource},
     routes::Routes,
     types::{AgentView, Changed, Created, Explained, List},
 };
 use crate::{
     command::{AgentCommand, Command, Outcome},
-    model::{Agent, AgentId, AgentSpec, Desired, Name, Revision, Selector},
+    model::{Agent, AgentId, AgentSpec, Desired, Labels, Name, Revision, Selector},
     plan::{self, Verdict},
     security::Action,
     state,
@@ -38,9 +38,57 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .post("/api/v1/agents/{name}/stop", stop)
 }
 
-fn shown(state: &state::State, agent: &Agent) -> AgentView {
-    let container = agent.container.and_then(|id| state.container(id));
-    AgentView::new(agent, container.map(|container| container.name.clone()))
+impl Resource for Agent {
+    type Id = AgentId;
+    type Key = Name;
+    type View = AgentView;
+
+    const LIST: &'static [&'static str] = LABELLED_LIST;
+
+    fn id(number: u64) -> AgentId {
+        AgentId(number)
+    }
+
+    fn made(outcome: &Outcome) -> Option<AgentId> {
+        match outcome {
+            Outcome::AgentDeployed(id) => Some(*id),
+            _ => None,
+        }
+    }
+
+    fn all(state: &state::State, after: Option<Name>) -> impl Iterator<Item = &Arc<Self>> {
+        state.agents(after.as_ref())
+    }
+
+    fn key(&self) -> Name {
+        self.spec.name.clone()
+    }
+
+    fn labels(&self) -> Option<&Labels> {
+        Some(&self.spec.labels)
+    }
+
+    fn view(&self, state: &state::State) -> AgentView {
+        let container = self.container.and_then(|id| state.container(id));
+        AgentView::new(self, container.map(|container| container.name.clone()))
+    }
+}
+
+impl Named for Agent {
+    const KIND: &'static str = "agent";
+    const AT: &'static str = "/api/v1/agents/";
+
+    fn find(state: &state::State, name: &Name) -> Option<AgentId> {
+        state.find_agent(name).map(|agent| agent.id)
+    }
+
+    fn of(state: &state::State, id: AgentId) -> Option<&Arc<Self>> {
+        state.agent(id)
+    }
+
+    fn version(&self) -> Revision {
+        self.version
+    }
 }
 
 /// Lists agents by name.
@@ -54,18 +102,7 @@ fn shown(state: &state::State, agent: &Agent) -> AgentView {
     ),
     responses((status = 200, body = List<AgentView>)))]
 pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let call = app.admit(request, Action::Read).await?;
-    let params = call.params(LABELLED_LIST)?;
-    let paging = Paging::of(&params)?;
-    let after = paging.after::<Name>()?;
-    let view = app.view(&params).await?;
-    Ok(view.list(
-        &paging,
-        view.state.agents(after.as_ref()),
-        |agent| Some(&agent.spec.labels),
-        |agent| agent.spec.name.to_string(),
-        |agent| shown(&view.state, agent),
-    ))
+    resource::list::<Agent>(&app, request).await
 }
 
 /// Deploys an agent. It is placed as soon as a container has room for it.
@@ -78,25 +115,15 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Res
         (status = 422, description = "The spec can't be run"),
     ))]
 pub(super) async fn deploy(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Write).await?;
-    call.params(&[])?;
-    precondition::none(call.headers())?;
-    let (spec, body) = call.json::<AgentSpec>().await?;
-    spec.check()?;
-    spec.constraints
-        .parse::<Selector>()
-        .map_err(|error| Problem::new(Code::InvalidSpec, format!("`constraints`: {error}")))?;
-    let key = call.key(&body)?;
-    let name = spec.name.clone();
-    let id = AgentId(fresh_id());
-    let command = Command::Agent(AgentCommand::Deploy { id, spec });
-    let accepted = app.write(key, command, |_| None).await?;
-    // A repeat gets the first request's id, not the one just made.
-    let Outcome::AgentDeployed(id) = accepted.outcome else {
-        return Err(accepted.unexpected());
-    };
-    let (id, version) = (id.to_string(), accepted.revision);
-    Ok(accepted.object(StatusCode::CREATED, &Created { id, name, version }))
+    resource::create::<Agent, AgentSpec>(&app, request, |spec, id| {
+        spec.check()?;
+        spec.constraints
+            .parse::<Selector>()
+            .map_err(|error| Problem::new(Code::InvalidSpec, format!("`constraints`: {error}")))?;
+        let name = spec.name.clone();
+        Ok((name, Command::Agent(AgentCommand::Deploy { id, spec })))
+    })
+    .await
 }
 
 /// Reads an agent by name or id.
@@ -109,17 +136,7 @@ pub(super) async fn deploy(State(app): State<App>, request: Request) -> Result<R
     ),
     responses((status = 200, body = AgentView), (status = 304, description = "The version is the one of `If-None-Match`"), (status = 404, description = "There is no such agent")))]
 pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let call = app.admit(request, Action::Read).await?;
-    let name: Name = call.name_in("/api/v1/agents/")?;
-    let unless = precondition::for_read(call.headers())?;
-    let view = app.view(&call.params(READ)?).await?;
-    match view.state.find_agent(&name) {
-        Some(agent) => Ok(view.object(&unless, agent.version, &shown(&view.state, agent))),
-        None => Err(Problem::new(
-            Code::NotFound,
-            format!("there is no agent `{name}`"),
-        )),
-    }
+    resource::get::<Agent>(&app, request).await
 }
 
 /// Says of containers why each would or would not get the agent now: the one that has it first, then
@@ -134,16 +151,11 @@ pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Resp
     responses((status = 200, body = List<Explained>), (status = 404, description = "There is no such agent")))]
 pub(super) async fn explain(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let call = app.admit(request, Action::Read).await?;
-    let name: Name = call.name_in("/api/v1/agents/")?;
+    let name: Name = call.name_in(Agent::AT)?;
     let params = call.params(EXPLAIN)?;
     let limit = Paging::of(&params)?.limit;
     let view = app.view(&params).await?;
-    let Some(agent) = view.state.find_agent(&name) else {
-        return Err(Problem::new(
-            Code::NotFound,
-            format!("there is no agent `{name}`"),
-        ));
-    };
+    let agent = resource::named::<Agent>(&view, &name)?;
     let mut verdicts = plan::explain(&view.state, agent);
     verdicts.sort_by_key(|(id, verdict)| match verdict {
         Verdict::Here => (0, *id),
@@ -215,31 +227,12 @@ pub(super) async fn delete(State(app): State<App>, request: Request) -> Result<R
 }
 
 async fn set_desired(app: App, request: Request, desired: Desired) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Write).await?;
-    let name: Name = call.name_in("/api/v1/agents/")?;
-    call.params(&[])?;
-    let condition = precondition::for_change(call.headers())?;
-    let body = call.bytes(0).await?;
-    let key = call.key(&body)?;
-    let find = |state: &state::State| state.find_agent(&name).map(|agent| agent.id);
-    let id = app
-        .resolve("agent", &name, key.is_some(), AgentId(0), find)
-        .await?;
-    let command = Command::Agent(AgentCommand::SetDesired {
-        id,
-        desired,
-        condition,
-    });
-    let accepted = app
-        .write(key, command, |state| current(state, id))
-        .await
-        .map_err(|problem| problem.naming("agent", &name))?;
-    let revision = accepted.revision;
-    Ok(accepted.json(StatusCode::ACCEPTED, &Changed { revision }))
-}
-
-fn current(state: &state::State, id: AgentId) -> Option<(Revision, Value)> {
-    let agent = state.agent(id)?;
-    let json = serde_json::to_value(shown(state, agent)).ok()?;
-    Some((agent.version, json))
+    resource::change::<Agent>(&app, request, StatusCode::ACCEPTED, |id, condition| {
+        Command::Agent(AgentCommand::SetDesired {
+            id,
+            desired,
+            condition,
+        })
+    })
+    .await
 }

@@ -190,11 +190,26 @@ fn may(state: &State, known: &Token, action: Action) -> Result<Caller, Problem> 
 }
 
 impl App {
-    /// Tells who calls, and that they may.
+    /// Tells who calls, and that they may, at this rate.
     ///
     /// # Errors
-    /// 401 or 403; 503 when the token is unknown here and no quorum can say whether it exists.
+    /// 401 or 403; 429 above the rate; 503 when the token is unknown here and no quorum can say whether it
+    /// exists.
     pub async fn authorize(&self, headers: &HeaderMap, action: Action) -> Result<Caller, Problem> {
+        let caller = self.identify(headers, action).await?;
+        if self.rates().admit(caller.token) {
+            return Ok(caller);
+        }
+        let rate = self.limits().rate;
+        Err(Problem::new(
+            Code::RateLimited,
+            format!(
+                "one token may make {rate} requests a second of one manager: slow down, or ask others too"
+            ),
+        ))
+    }
+
+    async fn identify(&self, headers: &HeaderMap, action: Action) -> Result<Caller, Problem> {
         if let Some(verdict) = self.recognize(headers, action) {
             return verdict;
         }

@@ -1,25 +1,24 @@
 //! `/api/v1/containers`: the registry of containers.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::StatusCode,
     response::Response,
 };
-use serde_json::Value;
 
 use super::{
     App,
-    names::fresh_id,
-    params::{LABELLED_LIST, Paging, READ},
-    precondition,
-    problem::{Code, Problem},
+    params::LABELLED_LIST,
+    problem::Problem,
+    resource::{self, Named, Resource},
     routes::Routes,
     types::{Changed, ContainerRequest, ContainerView, Created, List},
 };
 use crate::{
     command::{Command, ContainerCommand, Outcome},
-    model::{Container, ContainerId, Name, Revision},
-    security::Action,
+    model::{Container, ContainerId, Labels, Name, Revision},
     state,
 };
 
@@ -31,13 +30,61 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .delete("/api/v1/containers/{name}", remove)
 }
 
-fn shown(state: &state::State, container: &Container) -> ContainerView {
-    let placed = state.placed(container.id);
-    ContainerView::new(
-        container,
-        placed.map(|placed| placed.used).unwrap_or_default(),
-        placed.map_or(0, |placed| placed.agents.len()),
-    )
+impl Resource for Container {
+    type Id = ContainerId;
+    type Key = ContainerId;
+    type View = ContainerView;
+
+    const LIST: &'static [&'static str] = LABELLED_LIST;
+
+    fn id(number: u64) -> ContainerId {
+        ContainerId(number)
+    }
+
+    fn made(outcome: &Outcome) -> Option<ContainerId> {
+        match outcome {
+            Outcome::Enrolled(id) => Some(*id),
+            _ => None,
+        }
+    }
+
+    fn all(state: &state::State, after: Option<ContainerId>) -> impl Iterator<Item = &Arc<Self>> {
+        state.containers(after)
+    }
+
+    fn key(&self) -> ContainerId {
+        self.id
+    }
+
+    fn labels(&self) -> Option<&Labels> {
+        Some(&self.labels)
+    }
+
+    fn view(&self, state: &state::State) -> ContainerView {
+        let placed = state.placed(self.id);
+        ContainerView::new(
+            self,
+            placed.map(|placed| placed.used).unwrap_or_default(),
+            placed.map_or(0, |placed| placed.agents.len()),
+        )
+    }
+}
+
+impl Named for Container {
+    const KIND: &'static str = "container";
+    const AT: &'static str = "/api/v1/containers/";
+
+    fn find(state: &state::State, name: &Name) -> Option<ContainerId> {
+        state.find_container(name).map(|container| container.id)
+    }
+
+    fn of(state: &state::State, id: ContainerId) -> Option<&Arc<Self>> {
+        state.container(id)
+    }
+
+    fn version(&self) -> Revision {
+        self.version
+    }
 }
 
 /// Lists containers by id.
@@ -51,18 +98,7 @@ fn shown(state: &state::State, container: &Container) -> ContainerView {
     ),
     responses((status = 200, body = List<ContainerView>)))]
 pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let call = app.admit(request, Action::Read).await?;
-    let params = call.params(LABELLED_LIST)?;
-    let paging = Paging::of(&params)?;
-    let after = paging.after::<ContainerId>()?;
-    let view = app.view(&params).await?;
-    Ok(view.list(
-        &paging,
-        view.state.containers(after),
-        |container| Some(&container.labels),
-        |container| container.id.to_string(),
-        |container| shown(&view.state, container),
-    ))
+    resource::list::<Container>(&app, request).await
 }
 
 /// Registers a container before its runner comes; the runner then joins under the same name.
@@ -71,23 +107,16 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Res
     request_body = ContainerRequest,
     responses((status = 201, body = Created), (status = 409, description = "The name is taken")))]
 pub(super) async fn register(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Write).await?;
-    call.params(&[])?;
-    precondition::none(call.headers())?;
-    let (asked, body) = call.json::<ContainerRequest>().await?;
-    let key = call.key(&body)?;
-    let name = asked.name.clone();
-    let command = Command::Container(ContainerCommand::Register {
-        id: ContainerId(fresh_id()),
-        name: asked.name,
-        labels: asked.labels,
-    });
-    let accepted = app.write(key, command, |_| None).await?;
-    let Outcome::Enrolled(id) = accepted.outcome else {
-        return Err(accepted.unexpected());
-    };
-    let (id, version) = (id.to_string(), accepted.revision);
-    Ok(accepted.object(StatusCode::CREATED, &Created { id, name, version }))
+    resource::create::<Container, ContainerRequest>(&app, request, |asked, id| {
+        let name = asked.name.clone();
+        let command = ContainerCommand::Register {
+            id,
+            name: asked.name,
+            labels: asked.labels,
+        };
+        Ok((name, Command::Container(command)))
+    })
+    .await
 }
 
 /// Reads a container by name or id.
@@ -100,17 +129,7 @@ pub(super) async fn register(State(app): State<App>, request: Request) -> Result
     ),
     responses((status = 200, body = ContainerView), (status = 304, description = "The version is the one of `If-None-Match`"), (status = 404, description = "There is no such container")))]
 pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let call = app.admit(request, Action::Read).await?;
-    let name: Name = call.name_in("/api/v1/containers/")?;
-    let unless = precondition::for_read(call.headers())?;
-    let view = app.view(&call.params(READ)?).await?;
-    match view.state.find_container(&name) {
-        Some(container) => Ok(view.object(&unless, container.version, &shown(&view.state, container))),
-        None => Err(Problem::new(
-            Code::NotFound,
-            format!("there is no container `{name}`"),
-        )),
-    }
+    resource::get::<Container>(&app, request).await
 }
 
 /// Forgets a container that has no agents.
@@ -127,27 +146,8 @@ pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Resp
         (status = 412, description = "Not at the expected version; `current` has it"),
     ))]
 pub(super) async fn remove(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Write).await?;
-    let name: Name = call.name_in("/api/v1/containers/")?;
-    call.params(&[])?;
-    let condition = precondition::for_change(call.headers())?;
-    let body = call.bytes(0).await?;
-    let key = call.key(&body)?;
-    let find = |state: &state::State| state.find_container(&name).map(|container| container.id);
-    let id = app
-        .resolve("container", &name, key.is_some(), ContainerId(0), find)
-        .await?;
-    let command = Command::Container(ContainerCommand::Remove { id, condition });
-    let accepted = app
-        .write(key, command, |state| current(state, id))
-        .await
-        .map_err(|problem| problem.naming("container", &name))?;
-    let revision = accepted.revision;
-    Ok(accepted.json(StatusCode::OK, &Changed { revision }))
-}
-
-fn current(state: &state::State, id: ContainerId) -> Option<(Revision, Value)> {
-    let container = state.container(id)?;
-    let json = serde_json::to_value(shown(state, container)).ok()?;
-    Some((container.version, json))
+    resource::change::<Container>(&app, request, StatusCode::OK, |id, condition| {
+        Command::Container(ContainerCommand::Remove { id, condition })
+    })
+    .await
 }

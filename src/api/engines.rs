@@ -1,25 +1,23 @@
 //! `/api/v1/engines`: Docker Engines whose containers are watched.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::StatusCode,
     response::Response,
 };
-use serde_json::Value;
 
 use super::{
     App,
-    names::fresh_id,
-    params::{LIST, Paging, READ},
-    precondition,
-    problem::{Code, Problem},
+    problem::Problem,
+    resource::{self, Named, Resource},
     routes::Routes,
     types::{Changed, Created, EngineRequest, EngineView, List},
 };
 use crate::{
     command::{Command, EngineCommand, Outcome},
     model::{Engine, EngineId, Name, Revision},
-    security::Action,
     state,
 };
 
@@ -29,6 +27,54 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .post("/api/v1/engines", add)
         .get("/api/v1/engines/{name}", get)
         .delete("/api/v1/engines/{name}", remove)
+}
+
+impl Resource for Engine {
+    type Id = EngineId;
+    type Key = EngineId;
+    type View = EngineView;
+
+    fn id(number: u64) -> EngineId {
+        EngineId(number)
+    }
+
+    fn made(outcome: &Outcome) -> Option<EngineId> {
+        match outcome {
+            Outcome::EngineAdded(id) => Some(*id),
+            _ => None,
+        }
+    }
+
+    fn all(state: &state::State, after: Option<EngineId>) -> impl Iterator<Item = &Arc<Self>> {
+        // There are few engines, so those before are passed over one by one.
+        let all = state.engines();
+        all.filter(move |engine| after.is_none_or(|after| engine.id > after))
+    }
+
+    fn key(&self) -> EngineId {
+        self.id
+    }
+
+    fn view(&self, _: &state::State) -> EngineView {
+        EngineView::from(self)
+    }
+}
+
+impl Named for Engine {
+    const KIND: &'static str = "engine";
+    const AT: &'static str = "/api/v1/engines/";
+
+    fn find(state: &state::State, name: &Name) -> Option<EngineId> {
+        state.find_engine(name).map(|engine| engine.id)
+    }
+
+    fn of(state: &state::State, id: EngineId) -> Option<&Arc<Self>> {
+        state.engine(id)
+    }
+
+    fn version(&self) -> Revision {
+        self.version
+    }
 }
 
 /// Lists engines by id.
@@ -41,18 +87,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
     ),
     responses((status = 200, body = List<EngineView>)))]
 pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let call = app.admit(request, Action::Read).await?;
-    let params = call.params(LIST)?;
-    let paging = Paging::of(&params)?;
-    let after = paging.after::<EngineId>()?;
-    let view = app.view(&params).await?;
-    // There are few engines, so those before are passed over one by one.
-    let engines = view
-        .state
-        .engines()
-        .filter(|engine| after.is_none_or(|after| engine.id > after));
-    let key = |engine: &Engine| engine.id.to_string();
-    Ok(view.list(&paging, engines, |_| None, key, |engine| EngineView::from(engine)))
+    resource::list::<Engine>(&app, request).await
 }
 
 /// Adds an engine: from now on its containers with the label `quorate.enable=true` are found.
@@ -61,23 +96,16 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Res
     request_body = EngineRequest,
     responses((status = 201, body = Created), (status = 409, description = "The name or address is taken")))]
 pub(super) async fn add(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Write).await?;
-    call.params(&[])?;
-    precondition::none(call.headers())?;
-    let (asked, body) = call.json::<EngineRequest>().await?;
-    let key = call.key(&body)?;
-    let name = asked.name.clone();
-    let command = Command::Engine(EngineCommand::Add {
-        id: EngineId(fresh_id()),
-        name: asked.name,
-        url: asked.url,
-    });
-    let accepted = app.write(key, command, |_| None).await?;
-    let Outcome::EngineAdded(id) = accepted.outcome else {
-        return Err(accepted.unexpected());
-    };
-    let (id, version) = (id.to_string(), accepted.revision);
-    Ok(accepted.object(StatusCode::CREATED, &Created { id, name, version }))
+    resource::create::<Engine, EngineRequest>(&app, request, |asked, id| {
+        let name = asked.name.clone();
+        let command = EngineCommand::Add {
+            id,
+            name: asked.name,
+            url: asked.url,
+        };
+        Ok((name, Command::Engine(command)))
+    })
+    .await
 }
 
 /// Reads an engine by name or id.
@@ -90,17 +118,7 @@ pub(super) async fn add(State(app): State<App>, request: Request) -> Result<Resp
     ),
     responses((status = 200, body = EngineView), (status = 304, description = "The version is the one of `If-None-Match`"), (status = 404, description = "There is no such engine")))]
 pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let call = app.admit(request, Action::Read).await?;
-    let name: Name = call.name_in("/api/v1/engines/")?;
-    let unless = precondition::for_read(call.headers())?;
-    let view = app.view(&call.params(READ)?).await?;
-    match view.state.find_engine(&name) {
-        Some(engine) => Ok(view.object(&unless, engine.version, &EngineView::from(engine.as_ref()))),
-        None => Err(Problem::new(
-            Code::NotFound,
-            format!("there is no engine `{name}`"),
-        )),
-    }
+    resource::get::<Engine>(&app, request).await
 }
 
 /// Stops watching an engine; its containers stay registered, its candidates are forgotten.
@@ -116,27 +134,8 @@ pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Resp
         (status = 412, description = "Not at the expected version; `current` has it"),
     ))]
 pub(super) async fn remove(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Write).await?;
-    let name: Name = call.name_in("/api/v1/engines/")?;
-    call.params(&[])?;
-    let condition = precondition::for_change(call.headers())?;
-    let body = call.bytes(0).await?;
-    let key = call.key(&body)?;
-    let find = |state: &state::State| state.find_engine(&name).map(|engine| engine.id);
-    let id = app
-        .resolve("engine", &name, key.is_some(), EngineId(0), find)
-        .await?;
-    let command = Command::Engine(EngineCommand::Remove { id, condition });
-    let accepted = app
-        .write(key, command, |state| current(state, id))
-        .await
-        .map_err(|problem| problem.naming("engine", &name))?;
-    let revision = accepted.revision;
-    Ok(accepted.json(StatusCode::OK, &Changed { revision }))
-}
-
-fn current(state: &state::State, id: EngineId) -> Option<(Revision, Value)> {
-    let engine = state.engine(id)?;
-    let json = serde_json::to_value(EngineView::from(engine.as_ref())).ok()?;
-    Some((engine.version, json))
+    resource::change::<Engine>(&app, request, StatusCode::OK, |id, condition| {
+        Command::Engine(EngineCommand::Remove { id, condition })
+    })
+    .await
 }

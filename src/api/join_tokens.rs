@@ -1,5 +1,7 @@
 //! `/api/v1/cluster/join-tokens`: what lets runners and managers in. Only for administrators.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::StatusCode,
@@ -9,18 +11,18 @@ use axum::{
 use super::{
     App,
     auth::clock,
-    names::fresh_id,
-    params::{LIST, Paging},
     precondition,
     problem::{Code, Problem},
+    resource::{self, Resource},
     routes::Routes,
-    secret::end_of,
+    secret::{end_of, shown_once},
     types::{Changed, JoinTokenRequest, JoinTokenView, List, NewToken},
 };
 use crate::{
     command::{ClusterCommand, Command, Outcome},
     model::{JoinToken, JoinTokenId},
     security::Action,
+    state,
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -28,6 +30,39 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get("/api/v1/cluster/join-tokens", list)
         .post("/api/v1/cluster/join-tokens", create)
         .delete("/api/v1/cluster/join-tokens/{id}", revoke)
+}
+
+impl Resource for JoinToken {
+    type Id = JoinTokenId;
+    type Key = JoinTokenId;
+    type View = JoinTokenView;
+
+    const READ: Action = Action::Admin;
+    const WRITE: Action = Action::Admin;
+
+    fn id(number: u64) -> JoinTokenId {
+        JoinTokenId(number)
+    }
+
+    fn made(outcome: &Outcome) -> Option<JoinTokenId> {
+        match outcome {
+            Outcome::JoinTokenCreated(id) => Some(*id),
+            _ => None,
+        }
+    }
+
+    fn all(state: &state::State, after: Option<JoinTokenId>) -> impl Iterator<Item = &Arc<Self>> {
+        let all = state.join_tokens();
+        all.filter(move |token| after.is_none_or(|after| token.id > after))
+    }
+
+    fn key(&self) -> JoinTokenId {
+        self.id
+    }
+
+    fn view(&self, _: &state::State) -> JoinTokenView {
+        JoinTokenView::from(self)
+    }
 }
 
 /// Lists join tokens by id, without their secrets.
@@ -40,17 +75,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
     ),
     responses((status = 200, body = List<JoinTokenView>)))]
 pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let call = app.admit(request, Action::Admin).await?;
-    let params = call.params(LIST)?;
-    let paging = Paging::of(&params)?;
-    let after = paging.after::<JoinTokenId>()?;
-    let view = app.view(&params).await?;
-    let tokens = view
-        .state
-        .join_tokens()
-        .filter(|token| after.is_none_or(|after| token.id > after));
-    let key = |token: &JoinToken| token.id.to_string();
-    Ok(view.list(&paging, tokens, |_| None, key, |token| JoinTokenView::from(token)))
+    resource::list::<JoinToken>(&app, request).await
 }
 
 /// Makes a join token. The answer is the only place where its text is shown.
@@ -59,37 +84,26 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Res
     request_body = JoinTokenRequest,
     responses((status = 201, body = NewToken)))]
 pub(super) async fn create(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Admin).await?;
-    call.params(&[])?;
-    precondition::none(call.headers())?;
-    let (asked, body) = call.json::<JoinTokenRequest>().await?;
-    if asked.uses == Some(0) {
-        return Err(Problem::new(
-            Code::InvalidField,
-            "`uses` is 0: use at least 1, or leave it out for no limit",
-        ));
-    }
-    let key = call.key(&body)?;
-    let id = JoinTokenId(fresh_id());
-    let command = Command::Cluster(ClusterCommand::CreateJoinToken(JoinToken {
-        id,
-        role: asked.role,
-        hash: app.join_token(id).hash(),
-        expires_at: end_of(asked.expires_in_seconds, clock())?,
-        uses_left: asked.uses,
-        version: 0,
-    }));
-    let accepted = app.write(key, command, |_| None).await?;
-    // A repeat gets the first request's token, not one of the id just made.
-    let Outcome::JoinTokenCreated(id) = accepted.outcome else {
-        return Err(accepted.unexpected());
-    };
-    let answer = NewToken {
-        id: id.to_string(),
-        token: app.join_token(id).to_string(),
-        version: accepted.revision,
-    };
-    Ok(accepted.object(StatusCode::CREATED, &answer))
+    let asked = resource::make::<JoinToken, JoinTokenRequest, ()>(&app, request, |asked, id| {
+        if asked.uses == Some(0) {
+            return Err(Problem::new(
+                Code::InvalidField,
+                "`uses` is 0: use at least 1, or leave it out for no limit",
+            ));
+        }
+        let token = JoinToken {
+            id,
+            role: asked.role,
+            hash: app.join_token(id).hash(),
+            expires_at: end_of(asked.expires_in_seconds, clock())?,
+            uses_left: asked.uses,
+            version: 0,
+        };
+        Ok(((), Command::Cluster(ClusterCommand::CreateJoinToken(token))))
+    });
+    let (accepted, id, ()) = asked.await?;
+    let token = app.join_token(id).to_string();
+    Ok(shown_once(&accepted, id.to_string(), token))
 }
 
 /// Revokes a join token. What has joined with it stays.

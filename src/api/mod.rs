@@ -27,6 +27,8 @@ mod orders;
 mod params;
 mod precondition;
 mod problem;
+mod rate;
+mod resource;
 mod routes;
 mod secret;
 mod server;
@@ -45,7 +47,9 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use self::{auth::Confirm, figures::Reads, problem::Problem, routes::Routes, verified::Verified};
+use self::{
+    auth::Confirm, figures::Reads, problem::Problem, rate::Rates, routes::Routes, verified::Verified,
+};
 pub use self::{
     problem::Code,
     server::{Limits, Transport, serve},
@@ -88,6 +92,7 @@ struct Shared {
     /// For those who ask how the cluster is; strangers with bad tokens must not be in their way.
     probe: Confirm,
     verified: Verified,
+    rates: Rates,
     ca: Fingerprint,
     seed: [u8; 32],
     reads: Reads,
@@ -116,6 +121,7 @@ impl App {
             confirm: Confirm::default(),
             probe: Confirm::default(),
             verified: Verified::default(),
+            rates: Rates::new(limits.rate),
             ca: deps.ca.fingerprint(),
             seed: seed.finalize().into(),
             reads: Reads::new(),
@@ -150,6 +156,10 @@ impl App {
 
     fn verified(&self) -> &Verified {
         &self.0.verified
+    }
+
+    fn rates(&self) -> &Rates {
+        &self.0.rates
     }
 
     fn limits(&self) -> &Limits {

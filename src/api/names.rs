@@ -31,12 +31,17 @@ impl App {
         match find(&state) {
             Some(id) => Ok(id),
             None if keyed => Ok(nobody),
-            None => Err(Problem::new(Code::NotFound, absent(kind, name))),
+            None => Err(absent(kind, name)),
         }
     }
 }
 
-fn absent(kind: &str, name: &Name) -> String {
+/// There is none of this name.
+pub fn absent(kind: &str, name: &Name) -> Problem {
+    Problem::new(Code::NotFound, missing(kind, name))
+}
+
+fn missing(kind: &str, name: &Name) -> String {
     format!("there is no {kind} `{name}`")
 }
 
@@ -45,7 +50,7 @@ impl Problem {
     #[must_use]
     pub fn naming(self, kind: &str, name: &Name) -> Self {
         if self.is(Code::NotFound) {
-            self.detail(absent(kind, name))
+            self.detail(missing(kind, name))
         } else {
             self
         }

@@ -98,6 +98,8 @@ codes! {
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key was used for another request";
     /// As many requests wait as this manager holds.
     Overloaded = TOO_MANY_REQUESTS, "overloaded", "The manager is overloaded";
+    /// The token makes more requests than one may.
+    RateLimited = TOO_MANY_REQUESTS, "rate_limited", "Too many requests";
     /// A defect; the log has the details.
     Internal = INTERNAL_SERVER_ERROR, "internal", "The manager failed to answer";
     /// No leader or no quorum.

@@ -6,11 +6,14 @@
 //! told the first one's id and so finds the same token, while the same request made anew, long after,
 //! gets another id and with it another secret. What was revoked never comes back.
 
+use axum::{http::StatusCode, response::Response};
 use sha2::{Digest, Sha256};
 
 use super::{
     App,
     problem::{Code, Problem},
+    types::NewToken,
+    write::Accepted,
 };
 use crate::{
     model::{JoinTokenId, Millis, TokenId},
@@ -42,6 +45,12 @@ impl App {
     pub fn join_token(&self, id: JoinTokenId) -> JoinToken {
         JoinToken::from_secret(id.0, derive(self.seed(), "join token", id.0), self.ca())
     }
+}
+
+/// The answer with a new token: the only place where its text is shown.
+pub fn shown_once(accepted: &Accepted, id: String, token: String) -> Response {
+    let version = accepted.revision;
+    accepted.object(StatusCode::CREATED, &NewToken { id, token, version })
 }
 
 /// When a token that lives so long ends.

@@ -57,12 +57,14 @@ pub enum Transport {
 pub struct Limits {
     /// Connections at a time; more wait in the listener's queue.
     pub connections: usize,
+    /// Requests a second that one token may make; 0 for any number.
+    pub rate: u32,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
     /// How long a request's head may take, and an HTTP/1 connection be idle before it.
     pub head: Duration,
-    /// How long a connection may be idle, or stuck because its client does not read, before it is
-    /// asked to end; after as long again it is cut off.
+    /// How long nothing at all may happen on a connection, be it idle, stuck because its client does not
+    /// read, or waiting for an answer that hangs, before it is asked to end; after as long again it is cut off.
     pub idle: Duration,
     /// The largest body of a request, in bytes, where nothing smaller is said.
     pub body: usize,
@@ -76,6 +78,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 8192,
+            rate: 100_000,
             handshake: Duration::from_secs(5),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(60),
@@ -220,9 +223,19 @@ async fn begins_with_http2(stream: &TcpStream) -> std::io::Result<bool> {
 struct Activity {
     begun: AtomicU64,
     ended: AtomicU64,
+    /// Pieces of answers that last.
+    told: AtomicU64,
 }
 
-/// Marks an answer that lasts, such as a watch: its connection is not idle while it goes on.
+impl Activity {
+    /// What changes with everything that happens.
+    fn so_far(&self) -> [u64; 3] {
+        [&self.begun, &self.ended, &self.told].map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+/// Marks an answer that lasts, such as a watch: its connection is not idle while pieces of it are taken.
+/// They come more often than [`Limits::idle`], and a client that takes none of them is stuck.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lasting;
 
@@ -279,7 +292,7 @@ where
 async fn watch(front: Arc<Front>, activity: Arc<Activity>, told: Arc<Told>) {
     let mut idle = interval(front.limits.idle);
     idle.tick().await;
-    let mut seen = 0;
+    let mut seen = None;
     let mut stopping = false;
     let mut leaving = false;
     loop {
@@ -290,9 +303,11 @@ async fn watch(front: Arc<Front>, activity: Arc<Activity>, told: Arc<Told>) {
                 told.tell(Order::Finish);
             }
             _ = idle.tick() => {
-                let begun = activity.begun.load(Ordering::Relaxed);
-                let is_idle = begun == seen && begun == activity.ended.load(Ordering::Relaxed);
-                seen = begun;
+                // A request under way is no excuse: whatever answers it has shorter bounds of its own,
+                // and one that hangs all the same must not hold its connection for ever.
+                let now = Some(activity.so_far());
+                let is_idle = now == seen;
+                seen = now;
                 if is_idle && leaving {
                     return told.tell(Order::Cut);
                 }
@@ -337,7 +352,7 @@ async fn answer(front: &Front, activity: &Arc<Activity>, request: Request<Incomi
         response = response.map(|body| {
             let data = body.into_data_stream().map(move |data| {
                 // Moved in here, so that the request ends with the body.
-                let _under_way = &under_way;
+                under_way.0.told.fetch_add(1, Ordering::Relaxed);
                 data
             });
             Body::from_stream(data)

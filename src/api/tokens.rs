@@ -1,25 +1,26 @@
 //! `/api/v1/tokens`: API tokens. Only administrators see or change them.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
 
 use super::{
     App,
     auth::clock,
-    names::fresh_id,
-    params::{LIST, Paging},
     precondition,
     problem::Problem,
+    resource::{self, Named, Resource},
     routes::Routes,
-    secret::end_of,
+    secret::{end_of, shown_once},
     types::{Changed, List, NewToken, TokenRequest, TokenView},
 };
 use crate::{
-    command::{ClusterCommand, Command, Outcome},
-    model::{Name, Token, TokenId},
+    command::{ClusterCommand, Command, Condition, Outcome},
+    model::{Name, Revision, Token, TokenId},
     security::Action,
     state,
 };
@@ -29,6 +30,65 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get("/api/v1/tokens", list)
         .post("/api/v1/tokens", create)
         .delete("/api/v1/tokens/{id}", revoke)
+}
+
+impl Resource for Token {
+    type Id = TokenId;
+    type Key = TokenId;
+    type View = TokenView;
+
+    const READ: Action = Action::Admin;
+    const WRITE: Action = Action::Admin;
+
+    fn id(number: u64) -> TokenId {
+        TokenId(number)
+    }
+
+    fn made(outcome: &Outcome) -> Option<TokenId> {
+        match outcome {
+            Outcome::TokenCreated(id) => Some(*id),
+            _ => None,
+        }
+    }
+
+    fn all(state: &state::State, after: Option<TokenId>) -> impl Iterator<Item = &Arc<Self>> {
+        let all = state.tokens();
+        all.filter(move |token| after.is_none_or(|after| token.id > after))
+    }
+
+    fn key(&self) -> TokenId {
+        self.id
+    }
+
+    fn view(&self, _: &state::State) -> TokenView {
+        TokenView::from(self)
+    }
+}
+
+impl Named for Token {
+    const KIND: &'static str = "token";
+    const AT: &'static str = "/api/v1/tokens/";
+
+    fn find(state: &state::State, name: &Name) -> Option<TokenId> {
+        let by_name = state
+            .tokens()
+            .find(|token| token.name == *name)
+            .map(|token| token.id);
+        by_name.or_else(|| name.parse().ok().filter(|id| state.token(*id).is_some()))
+    }
+
+    fn of(state: &state::State, id: TokenId) -> Option<&Arc<Self>> {
+        state.token(id)
+    }
+
+    fn version(&self) -> Revision {
+        self.version
+    }
+
+    /// There is nothing about a token that changes.
+    fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+        precondition::none(headers).map(|()| Condition::Any)
+    }
 }
 
 /// Lists API tokens by id, without their secrets.
@@ -41,17 +101,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
     ),
     responses((status = 200, body = List<TokenView>)))]
 pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let call = app.admit(request, Action::Admin).await?;
-    let params = call.params(LIST)?;
-    let paging = Paging::of(&params)?;
-    let after = paging.after::<TokenId>()?;
-    let view = app.view(&params).await?;
-    let tokens = view
-        .state
-        .tokens()
-        .filter(|token| after.is_none_or(|after| token.id > after));
-    let key = |token: &Token| token.id.to_string();
-    Ok(view.list(&paging, tokens, |_| None, key, |token| TokenView::from(token)))
+    resource::list::<Token>(&app, request).await
 }
 
 /// Makes an API token. The answer is the only place where its text is shown.
@@ -60,31 +110,20 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Res
     request_body = TokenRequest,
     responses((status = 201, body = NewToken), (status = 409, description = "The name is taken")))]
 pub(super) async fn create(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Admin).await?;
-    call.params(&[])?;
-    precondition::none(call.headers())?;
-    let (asked, body) = call.json::<TokenRequest>().await?;
-    let key = call.key(&body)?;
-    let id = TokenId(fresh_id());
-    let command = Command::Cluster(ClusterCommand::CreateToken(Token {
-        id,
-        name: asked.name,
-        role: asked.role,
-        hash: app.api_token(id).hash(),
-        expires_at: end_of(asked.expires_in_seconds, clock())?,
-        version: 0,
-    }));
-    let accepted = app.write(key, command, |_| None).await?;
-    // A repeat gets the first request's token, not one of the id just made.
-    let Outcome::TokenCreated(id) = accepted.outcome else {
-        return Err(accepted.unexpected());
-    };
-    let answer = NewToken {
-        id: id.to_string(),
-        token: app.api_token(id).to_string(),
-        version: accepted.revision,
-    };
-    Ok(accepted.object(StatusCode::CREATED, &answer))
+    let asked = resource::make::<Token, TokenRequest, ()>(&app, request, |asked, id| {
+        let token = Token {
+            id,
+            name: asked.name,
+            role: asked.role,
+            hash: app.api_token(id).hash(),
+            expires_at: end_of(asked.expires_in_seconds, clock())?,
+            version: 0,
+        };
+        Ok(((), Command::Cluster(ClusterCommand::CreateToken(token))))
+    });
+    let (accepted, id, ()) = asked.await?;
+    let token = app.api_token(id).to_string();
+    Ok(shown_once(&accepted, id.to_string(), token))
 }
 
 /// Revokes an API token, by id or name. It is refused wherever the revocation has been applied.
@@ -99,27 +138,8 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
         (status = 409, description = "It is the last administrator's"),
     ))]
 pub(super) async fn revoke(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let mut call = app.admit(request, Action::Admin).await?;
-    let name: Name = call.name_in("/api/v1/tokens/")?;
-    call.params(&[])?;
-    precondition::none(call.headers())?;
-    let body = call.bytes(0).await?;
-    let key = call.key(&body)?;
-    let find = |state: &state::State| {
-        let by_name = state
-            .tokens()
-            .find(|token| token.name == name)
-            .map(|token| token.id);
-        by_name.or_else(|| name.parse().ok().filter(|id| state.token(*id).is_some()))
-    };
-    let id = app
-        .resolve("token", &name, key.is_some(), TokenId(0), find)
-        .await?;
-    let command = Command::Cluster(ClusterCommand::RevokeToken(id));
-    let accepted = app
-        .write(key, command, |_| None)
-        .await
-        .map_err(|problem| problem.naming("token", &name))?;
-    let revision = accepted.revision;
-    Ok(accepted.json(StatusCode::OK, &Changed { revision }))
+    resource::change::<Token>(&app, request, StatusCode::OK, |id, _| {
+        Command::Cluster(ClusterCommand::RevokeToken(id))
+    })
+    .await
 }

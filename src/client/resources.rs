@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use reqwest::{
     Method,
-    header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    header::{CONTENT_TYPE, HeaderValue},
 };
 use serde::de::DeserializeOwned;
 
@@ -179,7 +179,7 @@ impl Client {
         request = request.header(CONTENT_TYPE, kind);
         if let Some(key) = key {
             let key = HeaderValue::from_str(key).map_err(|_| unusable("the idempotency key"))?;
-            request = request.header(HeaderName::from_static("idempotency-key"), key);
+            request = request.key(key);
         }
         self.json(request).await
     }

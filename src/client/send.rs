@@ -18,6 +18,8 @@ const MAX_PROBLEM_BYTES: usize = 2 << 20;
 /// How long a problem's body may take to arrive.
 const PROBLEM_WITHIN: Duration = Duration::from_secs(2);
 
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// The pause after all managers were tried.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -39,6 +41,8 @@ pub(super) struct Outgoing {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
     pub repeat: Repeat,
+    /// Whether its idempotency key was made here, and not chosen by the caller.
+    pub own_key: bool,
 }
 
 impl Outgoing {
@@ -50,6 +54,7 @@ impl Outgoing {
             headers: Vec::new(),
             body: Bytes::new(),
             repeat: Repeat::Always,
+            own_key: false,
         }
     }
 
@@ -60,9 +65,26 @@ impl Outgoing {
         let key = HeaderValue::try_from(key).unwrap_or(HeaderValue::from_static("0"));
         Self {
             method,
+            own_key: true,
             ..Self::read(path)
         }
-        .header(HeaderName::from_static("idempotency-key"), key)
+        .header(KEY, key)
+    }
+
+    /// With a key of the caller's choice in place of the one made here.
+    pub fn key(mut self, key: HeaderValue) -> Self {
+        self.own_key = false;
+        self.header(KEY, key)
+    }
+
+    /// Without the key made here: from now on nobody can tell a repeat from another request.
+    fn without_own_key(mut self) -> Self {
+        if self.own_key {
+            self.headers.retain(|(name, _)| *name != KEY);
+            self.own_key = false;
+            self.repeat = Repeat::UntilTaken;
+        }
+        self
     }
 
     /// A change that has no idempotency key, because it is none of the log.
@@ -177,6 +199,11 @@ impl Client {
 
     /// Sends a request and takes the whole answer.
     pub(super) async fn call(&self, request: Outgoing) -> Result<Answer, ClientError> {
+        let request = if self.inner.keys {
+            request
+        } else {
+            request.without_own_key()
+        };
         let response = self.send(&request).await?;
         let status = response.status().as_u16();
         if status >= 400 {
@@ -253,4 +280,22 @@ pub(super) fn chain(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     if text.is_empty() { error.to_string() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_keys_that_were_made_here_are_left_out() {
+        let write = || Outgoing::write(Method::PUT, "/x");
+        let keys = |request: &Outgoing| request.headers.iter().filter(|(name, _)| *name == KEY).count();
+        assert_eq!((keys(&write()), write().repeat), (1, Repeat::Always));
+        // Without a key a repeat may be a second effect.
+        let bare = write().without_own_key();
+        assert_eq!((keys(&bare), bare.repeat), (0, Repeat::UntilTaken));
+        let chosen = write().key(HeaderValue::from_static("mine")).without_own_key();
+        assert_eq!((keys(&chosen), chosen.repeat), (1, Repeat::Always));
+        assert_eq!(Outgoing::read("/x").without_own_key().repeat, Repeat::Always);
+    }
 }

@@ -34,6 +34,7 @@ pub struct ClientBuilder {
     token: Option<String>,
     ca: Option<String>,
     limits: Limits,
+    keys: bool,
 }
 
 impl std::fmt::Debug for ClientBuilder {
@@ -54,6 +55,7 @@ impl Default for ClientBuilder {
                 attempt: Duration::from_secs(5),
                 total: Duration::from_secs(10),
             },
+            keys: true,
         }
     }
 }
@@ -102,6 +104,15 @@ impl ClientBuilder {
         self
     }
 
+    /// Sends writes without an idempotency key, unless the caller chooses one, and so repeats none that may
+    /// have been taken. For fault injection, where what becomes of each single request is what counts; with
+    /// one endpoint and [`retry_for`](Self::retry_for) zero, a call is one request to one manager.
+    #[must_use]
+    pub fn without_keys(mut self) -> Self {
+        self.keys = false;
+        self
+    }
+
     /// Makes the client. Connects to nobody yet.
     ///
     /// # Errors
@@ -144,6 +155,7 @@ impl ClientBuilder {
                 preferred: AtomicUsize::new(0),
                 headers,
                 limits: self.limits,
+                keys: self.keys,
             }),
         })
     }

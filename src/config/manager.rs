@@ -35,6 +35,8 @@ pub struct ApiConfig {
     /// Of a request's body.
     pub max_body: Size,
     pub max_connections: u32,
+    /// Requests a second that one token may make; 0 for any number.
+    pub max_rate: u32,
     /// From the first byte of a request to the last of its answer, streams aside.
     #[serde(with = "duration")]
     pub request_timeout: Duration,
@@ -122,6 +124,7 @@ impl Default for ManagerConfig {
                 plain: false,
                 max_body: Size(1 << 20),
                 max_connections: 8192,
+                max_rate: 100_000,
                 request_timeout: Duration::from_secs(10),
             },
             peers: port(7401),

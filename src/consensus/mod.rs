@@ -32,6 +32,7 @@ mod state_machine;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod types;
 
 pub use self::{

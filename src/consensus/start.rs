@@ -30,6 +30,7 @@ use super::{
     snapshot_store::{SnapshotError, SnapshotStore},
     state_machine::StateMachine,
     status::{self, Fatal, Halt},
+    trim,
     types::{Raft, TypeConfig},
 };
 use crate::{
@@ -155,6 +156,12 @@ impl Running {
         peers::serve(self.core.clone(), stream, authenticated).await;
     }
 
+    /// The first index of the log that is still there.
+    #[cfg(test)]
+    pub(super) fn first_index(&self) -> u64 {
+        self.log.first_index()
+    }
+
     /// Stops. Leadership should be handed over before, by [`Consensus::transfer_leadership`].
     pub async fn stop(&self) {
         if let Err(error) = self.core.raft.shutdown().await {
@@ -218,7 +225,7 @@ impl Consensus {
         let vote = log.clone().read_vote().await?;
         let raft = Raft::new(id, config, network, log.clone(), machine).await;
         let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
-        if vote.is_some_and(|vote| vote.committed && vote.leader_id.node_id == id) {
+        if vote.is_some_and(|vote| vote.committed && vote.leader_id.voted_for == id) {
             // Nobody else may have noticed that it was gone: ask at once whether it may lead again.
             let asked = raft.trigger().elect(true).await;
             asked.map_err(|error| StartError::Raft(error.to_string()))?;
@@ -251,6 +258,7 @@ impl Consensus {
             tokio::spawn(begin::run(core.clone(), first, info, fatal)),
             tokio::spawn(begin::found(handle.clone(), bootstrap)),
             tokio::spawn(count_objects(handle.clone())),
+            tokio::spawn(trim::run(core.clone(), log.clone())),
         ];
         Ok((handle, Running { core, log, tasks }))
     }

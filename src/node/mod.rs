@@ -159,7 +159,10 @@ pub async fn run(
         api::Transport::Tls(security::api_server(&leaf)?)
     };
     let limits = api::Limits {
+        // A body that arrives in its time must not be taken for silence.
+        idle: api::Limits::default().idle.max(config.api.request_timeout),
         connections: config.api.max_connections as usize,
+        rate: config.api.max_rate,
         body: usize::try_from(config.api.max_body.0).unwrap_or(usize::MAX),
         request: config.api.request_timeout,
         ..api::Limits::default()

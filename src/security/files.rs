@@ -38,28 +38,53 @@ pub fn read(path: &Path) -> Result<String, SecurityError> {
     fs::read_to_string(path).map_err(|source| SecurityError::read(path, source))
 }
 
-/// Makes a directory, with its parents, that only its owner may enter. One that exists stays as it is.
+/// Makes a directory, with its parents, that only its owner may enter. One that exists stays as it is. Its name is
+/// durable: everything in it is lost with its name, however well it was synced.
 ///
 /// # Errors
 /// `Write`.
 pub fn make_dir(path: &Path) -> Result<(), SecurityError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| SecurityError::Write {
-            path: path.to_owned(),
-            source,
-        })
+    make(path).map_err(|source| SecurityError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    let parent = parent(path);
+    if path.is_dir() {
+        // Whoever made it may have died before its name was durable. A directory above that may not be read was
+        // not made by us.
+        return match File::open(parent) {
+            Ok(above) => above.sync_all(),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) => Err(error),
+        };
+    }
+    // One at a time, as each name is in another directory.
+    if !parent.is_dir() {
+        make(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        // Somebody else made it meanwhile.
+        Err(_) if path.is_dir() => {}
+        made => made?,
+    }
+    File::open(parent)?.sync_all()
+}
+
+/// The directory that has the name of this file or directory.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 fn replace(path: &Path, content: &[u8], access: Access) -> io::Result<()> {
     // Distinct also between threads, so that two writers never share a temporary file.
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = parent(path);
     let name = path
         .file_name()
         .ok_or(io::ErrorKind::InvalidInput)?
@@ -104,6 +129,22 @@ mod tests {
         assert_eq!(read(&path).unwrap(), "new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    /// That names outlive a power cut is what the fault `power-all` of `jepsen/` finds out.
+    #[test]
+    fn directories_are_made_for_their_owner_and_left_alone_where_they_exist() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (above, path) = (dir.path().join("a"), dir.path().join("a/b"));
+        make_dir(&path).unwrap();
+        assert_eq!((mode(&above), mode(&path)), (0o700, 0o700));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
+        make_dir(&path).unwrap();
+        assert_eq!(mode(&path), 0o750);
+        let file = path.join("file");
+        fs::write(&file, "x").unwrap();
+        assert!(make_dir(&file).is_err() && make_dir(&file.join("c")).is_err());
     }
 
     #[test]

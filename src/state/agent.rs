@@ -262,7 +262,7 @@ impl State {
     }
 
     /// Agents by name, from after `after` on.
-    pub fn agents(&self, after: Option<&Name>) -> impl Iterator<Item = &Arc<Agent>> {
+    pub fn agents<'a>(&'a self, after: Option<&Name>) -> impl Iterator<Item = &'a Arc<Agent>> + use<'a> {
         let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
         self.index
             .agent_names

@@ -33,6 +33,11 @@ async fn free_ports() -> [u16; 3] {
 impl Manager {
     /// Starts a manager and waits until it serves.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these settings besides, each `key=value`.
+    pub async fn start_with(more: &[&str]) -> Self {
         security::install_crypto();
         let dir = tempfile::tempdir().unwrap();
         let bundle = dir.path().join("bundle");
@@ -47,7 +52,7 @@ impl Manager {
             format!("sessions.listen=127.0.0.1:{sessions}"),
         ];
         let config: ManagerConfig = Sources::default()
-            .set(settings.iter().map(String::as_str))
+            .set(settings.iter().map(String::as_str).chain(more.iter().copied()))
             .load()
             .unwrap_or_else(|error| panic!("{error:?}"));
         let shutdown = CancellationToken::new();

@@ -228,3 +228,29 @@ async fn join_tokens_name_the_cluster_and_can_be_revoked() {
     );
     manager.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_above_its_rate_is_told_to_wait_and_others_are_served() {
+    let manager = Manager::start_with(&["api.max_rate=10"]).await;
+    let other = manager.client().create_token(&token("other", Role::Viewer)).await;
+    let other = format!("Bearer {}", other.unwrap().token);
+    let http = manager.http();
+    let path = "/api/v1/configs?consistency=stale";
+    // A burst holds a second's worth; so many can't be made before it is used up.
+    let mut told = None;
+    for _ in 0..2000 {
+        let answer = http.get(path).await;
+        if answer.status != 200 {
+            told = Some(answer);
+            break;
+        }
+    }
+    let told = told.expect("2000 requests come faster than 10 a second");
+    assert_eq!((told.status, told.code().as_str()), (429, "rate_limited"));
+    assert_eq!(told.header("retry-after"), "1");
+    let served = http
+        .send("GET", path, &[("authorization", other.as_str())], "")
+        .await;
+    assert_eq!(served.status, 200);
+    manager.stop().await;
+}

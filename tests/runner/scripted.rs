@@ -12,6 +12,7 @@ use quorate::{
     security::{self, Ca, JoinToken, PeerIdentity},
     wire::{FramedReader, FramedWriter},
 };
+use tempfile::TempDir;
 use tokio::{
     io::{ReadHalf, WriteHalf, split},
     net::{TcpListener, TcpStream},
@@ -95,11 +96,46 @@ impl Running {
         Self { shutdown, task }
     }
 
+    /// Ends it in order: it says goodbye in its session.
+    pub async fn stop(self, mut peer: Peer) {
+        self.shutdown.cancel();
+        peer.goodbye().await;
+        drop(peer);
+        self.end().await.unwrap();
+    }
+
     pub async fn end(self) -> Result<(), RunnerError> {
         timeout(WAIT, self.task)
             .await
             .expect("the runner did not end")
             .unwrap()
+    }
+}
+
+/// One runner on a directory of its own, which has joined its one manager.
+pub struct Scene {
+    pub dir: TempDir,
+    pub cluster: Cluster,
+    pub manager: Manager,
+    pub runner: Running,
+    /// What it said when it joined.
+    pub enrolled: Hello,
+}
+
+impl Scene {
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = Cluster::new();
+        let manager = cluster.manager().await;
+        let runner = Running::start(cluster.config(dir.path(), &[&manager]));
+        let enrolled = cluster.enroll(&manager).await;
+        Self {
+            dir,
+            cluster,
+            manager,
+            runner,
+            enrolled,
+        }
     }
 }
 

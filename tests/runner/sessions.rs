@@ -10,7 +10,7 @@ use quorate::{
     runner::RunnerError,
 };
 
-use crate::scripted::{Cluster, Running, at_least_once, eventually, lives, pid_in, shell};
+use crate::scripted::{Cluster, Running, Scene, at_least_once, eventually, lives, pid_in, shell};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(600);
@@ -28,11 +28,14 @@ fn parent(pid: i32) -> i32 {
 
 #[tokio::test]
 async fn an_agent_is_started_restarted_stopped_and_reported() {
-    let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::new();
-    let manager = cluster.manager().await;
-    let runner = Running::start(cluster.config(dir.path(), &[&manager]));
-    assert_eq!(cluster.enroll(&manager).await.name.as_str(), "box-1");
+    let Scene {
+        dir,
+        cluster,
+        manager,
+        runner,
+        enrolled,
+    } = Scene::start().await;
+    assert_eq!(enrolled.name.as_str(), "box-1");
     let (mut peer, hello) = manager.session(NEVER).await;
     assert_eq!((hello.agents, hello.boot != 0), (vec![], true));
     assert!(hello.resources.memory_bytes > 0 && hello.resources.cpu_millis > 0);
@@ -79,19 +82,14 @@ async fn an_agent_is_started_restarted_stopped_and_reported() {
     assert_eq!(stopped.epoch, 40);
     assert!(!lives(second));
 
-    runner.shutdown.cancel();
-    peer.goodbye().await;
-    drop(peer);
-    runner.end().await.unwrap();
+    runner.stop(peer).await;
 }
 
 #[tokio::test]
 async fn what_an_agent_started_in_another_session_ends_with_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::new();
-    let manager = cluster.manager().await;
-    let runner = Running::start(cluster.config(dir.path(), &[&manager]));
-    cluster.enroll(&manager).await;
+    let Scene {
+        dir, manager, runner, ..
+    } = Scene::start().await;
     let fence = Duration::from_millis(1500);
     let (mut peer, _) = manager.session(fence).await;
     let home = dir.path().join("runner/agents").join(AgentId(1).to_string());
@@ -148,11 +146,9 @@ async fn what_an_agent_started_in_another_session_ends_with_it() {
 
 #[tokio::test]
 async fn a_new_epoch_starts_only_after_the_old_process_ended() {
-    let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::new();
-    let manager = cluster.manager().await;
-    let runner = Running::start(cluster.config(dir.path(), &[&manager]));
-    cluster.enroll(&manager).await;
+    let Scene {
+        dir, manager, runner, ..
+    } = Scene::start().await;
     let (mut peer, _) = manager.session(NEVER).await;
 
     // Takes its time to stop, and leaves a mark when it has.
@@ -190,11 +186,9 @@ async fn a_new_epoch_starts_only_after_the_old_process_ended() {
 
 #[tokio::test]
 async fn without_acknowledgements_exclusive_agents_stop_and_others_go_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::new();
-    let manager = cluster.manager().await;
-    let runner = Running::start(cluster.config(dir.path(), &[&manager]));
-    cluster.enroll(&manager).await;
+    let Scene {
+        dir, manager, runner, ..
+    } = Scene::start().await;
     let fence = Duration::from_millis(1500);
     let (mut peer, _) = manager.session(fence).await;
 
@@ -240,10 +234,7 @@ async fn without_acknowledgements_exclusive_agents_stop_and_others_go_on() {
     peer.desire(20, &agents).await;
     assert_eq!(peer.report(AgentId(1), AgentState::Running).await.restarts, 1);
     assert!(lives(other));
-    runner.shutdown.cancel();
-    peer.goodbye().await;
-    drop(peer);
-    runner.end().await.unwrap();
+    runner.stop(peer).await;
     assert!(!lives(other));
 }
 
@@ -281,10 +272,7 @@ async fn a_broken_session_leads_to_the_next_manager_where_older_lists_change_not
     peer.applied(11).await;
     assert!(lives(pid));
 
-    runner.shutdown.cancel();
-    peer.goodbye().await;
-    drop(peer);
-    runner.end().await.unwrap();
+    runner.stop(peer).await;
 }
 
 #[tokio::test]
@@ -323,11 +311,13 @@ async fn a_certificate_is_kept_and_a_refusal_for_good_ends_the_runner() {
 
 #[tokio::test]
 async fn a_runner_that_comes_back_ends_what_an_earlier_start_left() {
-    let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::new();
-    let manager = cluster.manager().await;
-    let runner = Running::start(cluster.config(dir.path(), &[&manager]));
-    cluster.enroll(&manager).await;
+    let Scene {
+        dir,
+        cluster,
+        manager,
+        runner,
+        ..
+    } = Scene::start().await;
     drop(manager.session(NEVER).await);
     runner.shutdown.cancel();
     runner.end().await.unwrap();

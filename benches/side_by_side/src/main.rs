@@ -3,8 +3,9 @@
 //! Each **turn** starts three members of one system on loopback, in a fresh directory of the same disk, drives
 //! them with one closed loop, and ends them before the other system's turn: A B A B, never both at once, because
 //! six servers and the load generator share whatever cores there are. Both systems are driven by the same runtime
-//! and the same HTTP library: etcd through its gRPC over a few multiplexed HTTP/2 connections (its best), Quorate
-//! through its HTTP API, one keep-alive HTTP/1.1 connection a client. Only acknowledged operations count.
+//! and the same HTTP library, over equally many multiplexed HTTP/2 connections: etcd through its gRPC (which is
+//! its best), Quorate through its HTTP API. Either can be given a connection a client instead, which for Quorate
+//! is HTTP/1.1 and for etcd costs half of its throughput. Only acknowledged operations count.
 //!
 //! | file | does |
 //! |---|---|

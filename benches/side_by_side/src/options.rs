@@ -52,7 +52,7 @@ pub struct Options {
     #[arg(long, value_name = "N|each", default_value = "2")]
     pub etcd_connections: Sharing,
     /// HTTP/2 connections to each manager that its clients share, or `each`: one of HTTP/1.1 a client
-    #[arg(long, value_name = "N|each", default_value = "each")]
+    #[arg(long, value_name = "N|each", default_value = "2")]
     pub quorate_connections: Sharing,
     /// Where members keep their data while they are measured: the disk that is measured
     #[arg(long, default_value = "target/bench")]

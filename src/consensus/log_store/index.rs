@@ -20,6 +20,8 @@ pub(super) struct Chunk {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     chunks: BTreeMap<u64, Chunk>,
+    /// Of all chunks together.
+    bytes: usize,
     mergeable: VecDeque<Run>,
     open: Option<Run>,
 }
@@ -37,7 +39,7 @@ struct Run {
 impl Index {
     /// Adds a chunk behind the last one.
     pub fn push(&mut self, first: u64, chunk: Chunk) {
-        self.chunks.insert(first, chunk);
+        self.replace(first, chunk);
         let end = first + u64::from(chunk.count);
         if let Some(run) = &mut self.open
             && chunk.parts == 1
@@ -86,6 +88,7 @@ impl Index {
         let Some(chunk) = self.chunks.remove(&first) else {
             return;
         };
+        self.bytes -= chunk.bytes;
         let end = first + u64::from(chunk.count);
         let clear = |run: &Run| run.end <= first || run.first >= end;
         self.mergeable.retain(clear);
@@ -94,7 +97,24 @@ impl Index {
 
     /// Puts a chunk where it is not the last.
     pub fn replace(&mut self, first: u64, chunk: Chunk) {
-        self.chunks.insert(first, chunk);
+        let before = self.chunks.insert(first, chunk);
+        self.bytes = self.bytes + chunk.bytes - before.map_or(0, |before| before.bytes);
+    }
+
+    /// Payload bytes of all rows.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Where the newest chunks begin that hold no more than `bytes` together; at least the last one.
+    pub fn newest(&self, bytes: usize) -> Option<u64> {
+        let mut held = 0;
+        let within = self.chunks.iter().rev().take_while(|(_, chunk)| {
+            held += chunk.bytes;
+            held <= bytes
+        });
+        let first = within.last().map(|(first, _)| *first);
+        first.or_else(|| self.chunks.keys().next_back().copied())
     }
 
     /// How many runs wait to be merged.
@@ -177,6 +197,22 @@ mod tests {
         index.push(501, chunk(200, 60_000));
         index.push(701, chunk(200, 60_000));
         assert!(index.next_run().is_none());
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_chunks_that_are_there() {
+        let mut index = Index::default();
+        assert_eq!((index.bytes(), index.newest(10)), (0, None));
+        for first in 0..4 {
+            index.push(first * 10, chunk(10, 100));
+        }
+        index.replace(10, chunk(10, 50));
+        index.remove(0);
+        assert_eq!(index.bytes(), 250);
+        assert_eq!(
+            [0, 99, 100, 200, 249, 250, 999].map(|bytes| index.newest(bytes).unwrap()),
+            [30, 30, 30, 20, 20, 10, 10]
+        );
     }
 
     #[test]

@@ -149,6 +149,23 @@ impl<C: RaftTypeConfig> LogStore<C> {
         }
     }
 
+    /// The first index that is not purged.
+    #[cfg(test)]
+    pub fn first_index(&self) -> u64 {
+        self.shared.view().start()
+    }
+
+    /// Payload bytes of all rows.
+    pub fn bytes(&self) -> usize {
+        self.shared.view().index.bytes()
+    }
+
+    /// Where the newest entries begin whose rows hold no more than `bytes` together; `None` while there are
+    /// no rows.
+    pub fn newest(&self, bytes: usize) -> Option<u64> {
+        self.shared.view().index.newest(bytes)
+    }
+
     /// Has the watermark brought up to date with what is durable.
     pub fn refresh_watermark(&self) {
         // Refused only if the writer has ended.

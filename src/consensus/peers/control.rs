@@ -19,7 +19,7 @@ use crate::model::{ManagerId, Member};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A link over which nothing comes back for this long, though something was asked, is made anew.
-const SILENT: Duration = Duration::from_millis(500);
+const SILENT: Duration = Duration::from_secs(1);
 
 /// The control links of one manager.
 #[derive(Debug)]

@@ -1,0 +1,98 @@
+//! Power cuts: the manager is gone, and with it all it had not synced.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use async_trait::async_trait;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::whom::Whom;
+use super::{Effect, Fault, Field, Tools};
+use crate::cluster::Seat;
+use crate::disk::Dropped;
+
+/// How long a moment is waited for in which something is not synced yet.
+const DIRTY_WITHIN: Duration = Duration::from_secs(3);
+
+/// The power of whom is cut, and whether some of what was not synced survives, pages torn.
+pub struct Power {
+    pub whom: Whom,
+    pub torn: bool,
+}
+
+#[async_trait]
+impl Fault for Power {
+    fn name(&self) -> &'static str {
+        match (self.whom, self.torn) {
+            (Whom::All, false) => "power-all",
+            (Whom::All, true) => "power-all-torn",
+            (Whom::Leader, _) => "power-leader",
+            (_, false) => "power-one",
+            (_, true) => "power-one-torn",
+        }
+    }
+
+    fn about(&self) -> &'static str {
+        match (self.whom, self.torn) {
+            (Whom::All, false) => "all managers lose power and everything that was not synced",
+            (Whom::All, true) => "all lose power; half of what was not synced is written, pages torn",
+            (Whom::Leader, _) => "the leader loses power and everything that was not synced",
+            (_, false) => "a manager loses power and everything that was not synced",
+            (_, true) => "one loses power; half of what was not synced is written, pages torn",
+        }
+    }
+
+    fn tools(&self) -> Tools {
+        Tools {
+            disks: true,
+            ..Tools::default()
+        }
+    }
+
+    async fn strike(&self, field: &Field) -> Result<Effect> {
+        let seats = field.choose(self.whom).await?;
+        wait_until_dirty(&seats[0]).await?;
+        let survives = if self.torn { 0.5 } else { 0.0 };
+        let (mut lost, mut cuts) = (0, Vec::new());
+        for seat in &seats {
+            let seed = field.chance(|chance| rand::Rng::random(chance));
+            if let Some((pid, dropped)) = seat.cut_power(survives, seed).await? {
+                lost += unsynced(&dropped);
+                cuts.push(json!({"seat": seat.number, "pid": pid, "dropped": dropped}));
+            }
+        }
+        for seat in &seats {
+            seat.await_end().await?;
+        }
+        field.stay().await;
+        for seat in &seats {
+            if let Some(disk) = &seat.disk {
+                disk.power_on();
+            }
+            seat.start().await?;
+        }
+        Ok(Effect {
+            in_effect: cuts.len() == seats.len() && lost > 0,
+            leader_due: matches!(self.whom, Whom::All | Whom::Leader),
+            evidence: json!({"cuts": cuts}),
+            violation: None,
+        })
+    }
+}
+
+fn unsynced(dropped: &Dropped) -> u64 {
+    dropped.pages + dropped.lengths + dropped.entries
+}
+
+async fn wait_until_dirty(seat: &Seat) -> Result<()> {
+    let deadline = Instant::now() + DIRTY_WITHIN;
+    while seat.disk.as_ref().is_some_and(|disk| disk.unsynced() == 0) {
+        ensure!(
+            Instant::now() < deadline,
+            "nothing was written for {DIRTY_WITHIN:?}"
+        );
+        sleep(Duration::from_micros(200)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! The judges, judged: each accepts what is right, and refuses each single fault that is planted in it.
+
+mod brute;
+mod lists;
+mod planted;
+mod registry;
+mod script;
+mod simulated;
+mod times;
