@@ -46,6 +46,11 @@ fn targets() -> Vec<(&'static str, Run, Vec<Vec<u8>>)> {
 
 /// Inputs that once broke something: target, input.
 const FOUND: &[(&str, &[u8])] = &[
+    // A table that claims to hold 42 billion entries.
+    (
+        "snapshot_file",
+        b"\x73\x00\x10\x25\x10\x25\x00\x00\x97\x9d\x9d\x9d\x9d\x01",
+    ),
     // A row at the last index there can be.
     (
         "log_rows",
