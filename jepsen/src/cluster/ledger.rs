@@ -183,6 +183,10 @@ fn end(started: Started) {
         let _ = kill(Pid::from_raw(started.pid), Signal::SIGKILL);
         std::thread::sleep(Duration::from_millis(2));
     }
+    // What libfaketime leaves of a process that was killed; it is named after it.
+    for name in ["faketime_shm", "sem.faketime_sem"] {
+        let _ = fs::remove_file(format!("/dev/shm/{name}_{}", started.pid));
+    }
 }
 
 fn quietly(program: &str, arguments: &[&str]) {
