@@ -46,6 +46,11 @@ fn targets() -> Vec<(&'static str, Run, Vec<Vec<u8>>)> {
 
 /// Inputs that once broke something: target, input.
 const FOUND: &[(&str, &[u8])] = &[
+    // A table that claims to hold 42 billion entries.
+    (
+        "snapshot_file",
+        b"\x73\x00\x10\x25\x10\x25\x00\x00\x97\x9d\x9d\x9d\x9d\x01",
+    ),
     // A row at the last index there can be.
     (
         "log_rows",
@@ -75,6 +80,18 @@ fn changed(random: &mut StdRng, seeds: &[Vec<u8>]) -> Vec<u8> {
         }
     }
     input
+}
+
+#[test]
+#[ignore = "writes fuzz/corpus"]
+fn seeds_are_written_for_fuzzing() {
+    for (name, _, seeds) in targets() {
+        let dir = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::create_dir_all(&dir).unwrap();
+        for (number, seed) in seeds.iter().enumerate() {
+            std::fs::write(format!("{dir}/seed-{number}"), seed).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use openraft::{
     Entry, EntryPayload,
     raft::{AppendEntriesRequest, StreamAppendResult},
-    vote::leader_id_adv::LeaderId,
+    vote::RaftLeaderId,
 };
 
 pub use super::log_store::fuzzing::{log_rows, log_seeds};
@@ -61,7 +61,7 @@ pub fn peer_frames(data: &[u8]) {
 
 pub(super) fn log_id(term: u64, index: u64) -> LogId {
     LogId {
-        leader_id: LeaderId { term, node_id: 1 },
+        leader_id: Vote::new_committed(term, 1).leader_id.to_committed(),
         index,
     }
 }

@@ -88,14 +88,16 @@ impl Ord for ByKey {
 /// The table: each answer once, oldest first, and found by its key. Only the order of age goes into
 /// snapshots; it is the order of the log, so equal tables give equal bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Vector<Arc<Answer>>", into = "Vector<Arc<Answer>>")]
+#[serde(from = "Vec<Arc<Answer>>", into = "Vector<Arc<Answer>>")]
 pub(super) struct Answers {
     by_key: OrdSet<ByKey>,
     by_age: Vector<Arc<Answer>>,
 }
 
-impl From<Vector<Arc<Answer>>> for Answers {
-    fn from(by_age: Vector<Arc<Answer>>) -> Self {
+/// Of a `Vec`, which unlike a `Vector` is read without asking for all the room that the bytes claim to need.
+impl From<Vec<Arc<Answer>>> for Answers {
+    fn from(by_age: Vec<Arc<Answer>>) -> Self {
+        let by_age = Vector::from(by_age);
         let by_key = by_age.iter().map(|answer| ByKey(Arc::clone(answer))).collect();
         Self { by_key, by_age }
     }

@@ -19,6 +19,7 @@ mod engine;
 mod invariants;
 mod observe;
 mod quota;
+mod table;
 
 use std::{sync::Arc, time::Duration};
 
@@ -53,13 +54,20 @@ pub struct State {
     now: Millis,
     cluster_id: String,
     next_manager: ManagerId,
+    #[serde(deserialize_with = "table::read")]
     allocated: OrdMap<ManagerId, u64>,
+    #[serde(deserialize_with = "table::read")]
     configs: OrdMap<Name, Arc<Config>>,
     config_bytes: u64,
+    #[serde(deserialize_with = "table::read")]
     containers: OrdMap<ContainerId, Arc<Container>>,
+    #[serde(deserialize_with = "table::read")]
     agents: OrdMap<AgentId, Arc<Agent>>,
+    #[serde(deserialize_with = "table::read")]
     engines: OrdMap<EngineId, Arc<Engine>>,
+    #[serde(deserialize_with = "table::read")]
     tokens: OrdMap<TokenId, Arc<Token>>,
+    #[serde(deserialize_with = "table::read")]
     join_tokens: OrdMap<JoinTokenId, Arc<JoinToken>>,
     answers: Answers,
     #[serde(skip)]

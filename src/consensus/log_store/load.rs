@@ -11,6 +11,9 @@ use super::watermark::Watermark;
 use super::{LogIdOf, entry_log_id};
 use openraft::RaftTypeConfig;
 
+/// No log gets this far. Beyond it, counting on from an index would overflow.
+const LAST_INDEX: u64 = u64::MAX - u32::MAX as u64 - 1;
+
 /// What the writer goes on from.
 pub(super) struct Loaded<C: RaftTypeConfig> {
     /// The chain after the last row.
@@ -134,13 +137,18 @@ struct Scan<C: RaftTypeConfig> {
 impl<C: RaftTypeConfig> Scan<C> {
     fn row(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), LoadError> {
         if let Some((first, part)) = row::parse_log_key(key) {
+            check_index(key, first)?;
             let (head, payload) = row::decode_row(key, bytes)?;
             return self.log_row(first, part, head, payload.len());
         }
         match key {
             row::VOTE => self.values.vote = Some(row::decode_value(key, bytes)?),
             row::COMMITTED => self.values.committed = row::decode_value(key, bytes)?,
-            row::PURGED => self.values.purged = Some(row::decode_value(key, bytes)?),
+            row::PURGED => {
+                let purged: LogIdOf<C> = row::decode_value(key, bytes)?;
+                check_index(key, purged.index)?;
+                self.values.purged = Some(purged);
+            }
             _ => return Err(row::RowError::UnknownKey(row::show_key(key)).into()),
         }
         Ok(())
@@ -179,6 +187,16 @@ impl<C: RaftTypeConfig> Scan<C> {
         }
         Ok(())
     }
+}
+
+fn check_index(key: &[u8], index: u64) -> Result<(), row::RowError> {
+    if index > LAST_INDEX {
+        return Err(row::RowError::Malformed(
+            row::show_key(key),
+            "no log gets to this index",
+        ));
+    }
+    Ok(())
 }
 
 /// Checks that a chunk that is not wholly purged begins where the one before ends.
