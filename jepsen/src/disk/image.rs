@@ -225,14 +225,14 @@ impl Image {
             .nodes
             .get(&number)
             .is_some_and(|node| node.links == 0 && node.opens == 0);
-        if unused && !self.kept_somewhere(number) {
-            if let Some(Node {
+        if unused
+            && !self.kept_somewhere(number)
+            && let Some(Node {
                 kind: Kind::File(file),
                 ..
             }) = self.nodes.remove(&number)
-            {
-                self.used -= file.now.pages.len() as u64;
-            }
+        {
+            self.used -= file.now.pages.len() as u64;
         }
     }
 

@@ -49,7 +49,7 @@ impl Fault for Crash {
         });
         seat.kill().await?;
         let armed = ("FAILPOINTS".to_owned(), format!("{point}={passes}*off->return"));
-        seat.start_with(&[armed.clone()]).await?;
+        seat.start_with(std::slice::from_ref(&armed)).await?;
         let ended = seat.await_own_end(REACHED_WITHIN).await;
         field.stay().await;
         if ended.is_err() {

@@ -56,7 +56,7 @@ impl Fault for Power {
         let survives = if self.torn { 0.5 } else { 0.0 };
         let (mut lost, mut cuts) = (0, Vec::new());
         for seat in &seats {
-            let seed = field.chance(|chance| rand::Rng::random(chance));
+            let seed = field.chance(rand::Rng::random);
             if let Some((pid, dropped)) = seat.cut_power(survives, seed).await? {
                 lost += unsynced(&dropped);
                 cuts.push(json!({"seat": seat.number, "pid": pid, "dropped": dropped}));
