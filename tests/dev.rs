@@ -1,5 +1,8 @@
 //! `quorate dev` and `quorate demo`, as people and scripts use them.
 
+#[path = "support/ports.rs"]
+mod ports;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
@@ -17,6 +20,8 @@ use nix::{
 };
 use quorate::dev::docker;
 use tempfile::TempDir;
+
+use ports::Ports;
 
 const QUORATE: &str = env!("CARGO_BIN_EXE_quorate");
 
@@ -128,20 +133,17 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// An API port of a first manager that leaves room for three.
-fn free_port() -> u16 {
-    let free = |port: &u16| (0..23).all(|above| TcpListener::bind(("127.0.0.1", port + above)).is_ok());
-    (0..200)
-        .map(|_| 20_000 + rand::random::<u16>() % 12_000)
-        .find(free)
-        .unwrap()
+/// Room for the ports of three managers: the first one's API is at the first.
+fn free_ports() -> Ports {
+    Ports::take(23)
 }
 
 #[test]
 fn a_cluster_serves_goes_on_and_ends_whole() {
     let dir = TempDir::new().unwrap();
     let place = dir.path().join("place");
-    let port = free_port();
+    let ports = free_ports();
+    let port = ports.first;
     let text = port.to_string();
     let dev = Dev::start(&place, &["--port", &text]);
     let urls = [port, port + 10, port + 20].map(|port| format!("https://127.0.0.1:{port}"));
@@ -195,7 +197,8 @@ fn a_cluster_serves_goes_on_and_ends_whole() {
 #[test]
 fn a_taken_port_is_named() {
     let dir = TempDir::new().unwrap();
-    let port = free_port();
+    let ports = free_ports();
+    let port = ports.first;
     let _taken = TcpListener::bind(("127.0.0.1", port + 11)).unwrap();
     let (code, words) = refused(dir.path(), &["--port", &port.to_string()]);
     let named = format!(
@@ -209,7 +212,8 @@ fn a_taken_port_is_named() {
 
 /// What a demonstration said, and its process id.
 fn demo(args: &[&str]) -> (String, u32) {
-    let port = free_port().to_string();
+    let ports = free_ports();
+    let port = ports.first.to_string();
     let mut child = Command::new(QUORATE)
         .args(["demo", "--once", "--port", &port])
         .args(args)

@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::{info, warn};
 
 use super::{
-    core::{Core, Route},
+    core::{Core, ROUND, Route},
     error::MembershipError,
     handle::{DEADLINE, MembershipCall, MembershipRequest},
     peers::{LinkError, Request, Response},
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     command::{ClusterCommand, Command, Proposal},
     model::{ManagerId, Member},
+    state::State,
 };
 
 /// A change of the membership needs two commits; a slow disk is given time for them.
@@ -99,6 +100,13 @@ impl Core {
         let Ok(Ok(_turn)) = tokio::time::timeout(DEADLINE, self.changing.acquire()).await else {
             return Err(MembershipError::InProgress);
         };
+        if self.leaves() {
+            return Err(MembershipError::NotTaken("the leader is being removed".into()));
+        }
+        if self.unfinished() && !matches!(request, MembershipRequest::Transfer { .. }) {
+            // An earlier leader fell between the two steps of a change; raft would let the next one begin.
+            self.finish().await?;
+        }
         match request {
             MembershipRequest::Add { id, member } => self.add(id, member).await,
             MembershipRequest::Remove { id } => self.remove(id).await,
@@ -142,7 +150,26 @@ impl Core {
         )
     }
 
+    /// The state with everything that was committed before this call. Fails unless this manager leads.
+    async fn confirmed_state(&self) -> Result<Arc<State>, MembershipError> {
+        let confirmed = async {
+            let index = self.read_index().await.map_err(MembershipError::Unconfirmed)?;
+            let mut applied = self.shared.applied.subscribe();
+            let stopping = |_| MembershipError::Unconfirmed("this manager is stopping".into());
+            applied.wait_for(|now| *now >= index).await.map_err(stopping)?;
+            Ok(self.shared.state())
+        };
+        tokio::time::timeout(ROUND, confirmed).await.unwrap_or_else(|_| {
+            Err(MembershipError::Unconfirmed(format!(
+                "no quorum confirmed it within {ROUND:?}"
+            )))
+        })
+    }
+
     async fn add(&self, id: ManagerId, member: Member) -> Result<(), MembershipError> {
+        // What is refused here is refused for ever, and ends the manager that asks: a leader that was deposed
+        // and does not know it yet must not do that.
+        let state = self.confirmed_state().await?;
         if self.members().1.contains(&id) {
             return match self.standing(id) {
                 super::core::Standing::Member { incarnation } if incarnation == member.incarnation => Ok(()),
@@ -151,7 +178,6 @@ impl Core {
                 ))),
             };
         }
-        let state = self.shared.state();
         if !state.may_join(id, member.incarnation) {
             return Err(MembershipError::Invalid(format!(
                 "manager {id} has no right to join: its id was not given to this data directory, or it was removed; start with an empty data directory and a join token"
@@ -269,17 +295,14 @@ pub(super) async fn tend(core: Arc<Core>) {
     let mut every = tokio::time::interval(TEND_EVERY);
     loop {
         every.tick().await;
-        if !matches!(core.route(), Route::Here) {
+        if !matches!(core.route(), Route::Here) || core.leaves() {
             continue;
         }
         let Ok(_turn) = core.changing.try_acquire() else {
             continue;
         };
         let tended = match core.unfinished() {
-            true => {
-                core.change_members(ChangeMembers::AddVoterIds(BTreeSet::new()), true)
-                    .await
-            }
+            true => core.finish().await,
             false => match core.caught_up() {
                 Some(id) => {
                     info!(manager = id, "promoting a learner that has caught up");
@@ -296,6 +319,18 @@ pub(super) async fn tend(core: Arc<Core>) {
 }
 
 impl Core {
+    /// Whether this manager itself is being removed. It may lead a moment longer, and must not change the
+    /// membership any more: raft has no place for that.
+    fn leaves(&self) -> bool {
+        !self.members().1.contains(&self.me.id)
+    }
+
+    /// Takes the second step of a change of the voters.
+    async fn finish(&self) -> Result<(), MembershipError> {
+        self.change_members(ChangeMembers::AddVoterIds(BTreeSet::new()), true)
+            .await
+    }
+
     /// Whether the committed membership is one of two steps.
     fn unfinished(&self) -> bool {
         let metrics = self.raft.metrics();

@@ -31,8 +31,8 @@ const BATCH: usize = 512;
 /// Bytes that travel together at most, by [`weight`].
 const BATCH_BYTES: usize = 8 << 20;
 
-/// Frames of forwarded proposals under way at most; what comes meanwhile travels together.
-const FRAMES: usize = 3;
+/// Batches on their way to another leader at most; what comes meanwhile travels together.
+const UNDER_WAY: usize = 3;
 
 /// How long the answer of a leader may take beyond the deadline of the proposals themselves.
 const MARGIN: Duration = Duration::from_millis(200);
@@ -48,16 +48,32 @@ pub(super) fn weight(proposal: &Proposal) -> usize {
 
 /// Drains what waits and carries it on, until the handle is gone.
 pub(super) async fn run(core: Arc<Core>, mut queue: mpsc::UnboundedReceiver<Pending>) {
-    let frames = Arc::new(Semaphore::new(FRAMES));
+    let places = Arc::new(Semaphore::new(UNDER_WAY));
     let mut waiting = Vec::with_capacity(BATCH);
-    // Waiting for a place before taking makes the batch grow meanwhile.
-    while let Ok(place) = frames.clone().acquire_owned().await {
-        if queue.recv_many(&mut waiting, BATCH).await == 0 {
+    loop {
+        if waiting.is_empty() && queue.recv_many(&mut waiting, BATCH).await == 0 {
             return;
         }
-        let leads = matches!(core.route(), Route::Here);
+        // In the order of their deadlines. Who waits for a place is answered in time like any other.
+        let first = waiting
+            .first()
+            .map_or_else(Instant::now, |p: &Pending| p.deadline);
+        let place = timeout_at(first, places.clone().acquire_owned()).await;
+        // What came meanwhile travels along.
+        while waiting.len() < BATCH
+            && let Ok(more) = queue.try_recv()
+        {
+            waiting.push(more);
+        }
+        let Ok(Ok(place)) = place else {
+            let now = Instant::now();
+            waiting
+                .extract_if(.., |p| p.deadline <= now)
+                .for_each(Pending::give_up);
+            continue;
+        };
         // Raft batches by itself: the leader's own proposals need no places.
-        let mut place = (!leads).then_some(place);
+        let mut place = (!matches!(core.route(), Route::Here)).then_some(place);
         for batch in by_bytes(mem::take(&mut waiting)) {
             let (core, place) = (core.clone(), place.take());
             tokio::spawn(async move {

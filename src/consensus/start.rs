@@ -225,7 +225,7 @@ impl Consensus {
         let vote = log.clone().read_vote().await?;
         let raft = Raft::new(id, config, network, log.clone(), machine).await;
         let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
-        if vote.is_some_and(|vote| vote.committed && vote.leader_id.node_id == id) {
+        if vote.is_some_and(|vote| vote.committed && vote.leader_id.voted_for == id) {
             // Nobody else may have noticed that it was gone: ask at once whether it may lead again.
             let asked = raft.trigger().elect(true).await;
             asked.map_err(|error| StartError::Raft(error.to_string()))?;

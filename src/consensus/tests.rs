@@ -301,7 +301,11 @@ async fn the_others_go_on_when_the_leader_ends_and_it_catches_up_by_snapshot() {
     }
     let peers = (1..=3).map(|id| (id, info(id))).collect();
     // It builds no snapshot of its own: what it has afterwards was sent to it.
-    let (first, own) = (First::Form(peers), 1_000_000);
+    let own = RaftSettings {
+        snapshot_every: 1_000_000,
+        ..settings()
+    };
+    let first = First::Form(peers);
     let back = Manager::start_with(&net, id, 100 + id, dir, first, own).await;
     assert_eq!(back.get("before").await.as_deref(), Some("1"));
     assert_eq!(back.get("after").await.as_deref(), Some("1299"));

@@ -18,6 +18,9 @@ openraft::declare_raft_types!(
         R = Reply,
         NodeId = ManagerId,
         Node = Member,
+        // One leader a term, as in Raft itself: whatever compares terms relies on it. Openraft's default
+        // lets a second one be elected within a term.
+        LeaderId = openraft::impls::leader_id_std::LeaderId<u64, ManagerId>,
         AsyncRuntime = super::runtime::Runtime,
 );
 

@@ -7,5 +7,7 @@ mod command_line;
 mod configs;
 mod input;
 mod manager;
+#[path = "../support/ports.rs"]
+mod ports;
 mod registry;
 mod security;

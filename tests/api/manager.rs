@@ -8,8 +8,10 @@ use quorate::{
     consensus, node, security,
 };
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
+
+use crate::ports::Ports;
 
 /// How long anything may take before a test calls it stuck.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,13 +23,7 @@ pub struct Manager {
     shutdown: CancellationToken,
     running: JoinHandle<()>,
     _dir: TempDir,
-}
-
-/// Three ports that are free, and not the same: all are held until all are known.
-async fn free_ports() -> [u16; 3] {
-    let bind = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
-    let held = [bind().await, bind().await, bind().await];
-    held.map(|listener| listener.local_addr().unwrap().port())
+    _ports: Ports,
 }
 
 impl Manager {
@@ -42,14 +38,15 @@ impl Manager {
         let dir = tempfile::tempdir().unwrap();
         let bundle = dir.path().join("bundle");
         let made = security::Bundle::create(&bundle).unwrap();
-        let [port, peers, sessions] = free_ports().await;
+        let ports = Ports::take(3);
+        let port = ports.first;
         let data = dir.path().join("data");
         let settings = [
             format!("data_dir={}", data.display()),
             format!("bootstrap.dir={}", bundle.display()),
             format!("api.listen=127.0.0.1:{port}"),
-            format!("peers.listen=127.0.0.1:{peers}"),
-            format!("sessions.listen=127.0.0.1:{sessions}"),
+            format!("peers.listen=127.0.0.1:{}", port + 1),
+            format!("sessions.listen=127.0.0.1:{}", port + 2),
         ];
         let config: ManagerConfig = Sources::default()
             .set(settings.iter().map(String::as_str).chain(more.iter().copied()))
@@ -69,6 +66,7 @@ impl Manager {
             shutdown,
             running,
             _dir: dir,
+            _ports: ports,
         };
         manager.until_bootstrapped().await;
         manager

@@ -140,7 +140,7 @@ fn check_vote(
     let Some(vote) = vote.filter(|vote| vote.committed) else {
         return Ok(());
     };
-    let (term, leader) = (vote.leader_id.term, vote.leader_id.node_id);
+    let (term, leader) = (vote.leader_id.term, vote.leader_id.voted_for);
     let known = *leaders.0.entry(term).or_insert_with(|| {
         world.happened.leaders += 1;
         leader

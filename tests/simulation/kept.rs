@@ -1,6 +1,6 @@
 //! Seeds that found something, as tests named after it.
 
-use crate::{plant::Plant, run::run};
+use crate::{child::run, plant::Plant};
 
 fn all_good(seeds: &[u64]) {
     for seed in seeds {
@@ -26,4 +26,29 @@ fn a_leader_that_started_again_showed_less_than_was_acknowledged() {
 #[test]
 fn a_manager_without_a_raft_core_never_came_to_rest() {
     all_good(&[11, 15, 17]);
+}
+
+/// Two managers were elected in one term, one after the other.
+#[test]
+fn a_term_had_two_leaders() {
+    all_good(&[31]);
+}
+
+/// A leader that was cut off and did not know it yet refused a manager that had just been given its id, and
+/// that manager ended.
+#[test]
+fn a_deposed_leader_sent_a_joiner_away_for_ever() {
+    all_good(&[3, 4]);
+}
+
+/// A change of the members began while another one had done the first of its two steps.
+#[test]
+fn a_change_of_members_began_between_the_steps_of_another() {
+    all_good(&[509, 749]);
+}
+
+/// A leader that had removed itself went on to change the membership, which raft's assertions forbid.
+#[test]
+fn a_leader_that_had_left_promoted_a_learner() {
+    all_good(&[164, 295, 482]);
 }

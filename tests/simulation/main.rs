@@ -5,8 +5,8 @@
 //! Managers with the product's consensus: core, log store, state machine, snapshots, peers, proposer,
 //! reads, membership. Around them a simulated world: [turmoil](https://docs.rs/turmoil) has the clock and
 //! the network, `storage` the disk, which loses what was not synced, `manager` the clients. All of it runs
-//! on one thread, and all chance comes from one number, the seed: the same seed gives the same run, byte
-//! for byte (`replay` shows it).
+//! on one thread of a process of its own (`child`), and all chance comes from one number, the seed: the same
+//! seed gives the same run, byte for byte (`replay` shows it).
 //!
 //! # What is checked
 //!
@@ -23,7 +23,7 @@
 //!
 //! ```text
 //! make simulation                    200 seeds; SEEDS=3000 for more, FROM=… to begin elsewhere
-//! make simulation SEED=17            one seed, with its trace in target/simulation/17.trace
+//! make simulation SEED=17            one seed, with its trace in target/simulation-traces/17.trace
 //! ```
 //!
 //! It needs `--cfg tokio_unstable` (a seeded scheduler) and the feature `simulation` (a seeded raft, no
@@ -38,6 +38,7 @@
 //! The API, TLS, sled itself, threads, real time: `jepsen/` has those.
 
 mod checks;
+mod child;
 mod kept;
 mod manager;
 mod nemesis;

@@ -14,6 +14,7 @@ use quorate::{
     state::State,
 };
 use rand::{Rng, rngs::StdRng};
+use serde::{Deserialize, Serialize};
 
 /// Registers: few, so that operations meet.
 pub const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -71,7 +72,7 @@ struct Answer {
 }
 
 /// Counts of what clients got.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
 pub struct Counts {
     pub written: u64,
     pub read: u64,

@@ -1,7 +1,7 @@
 //! Bugs that are planted on purpose, to show that the simulation would see them.
 
 /// What is wrong on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum Plant {
     /// Nothing.
     #[default]

@@ -1,6 +1,6 @@
 //! Planted bugs are caught: what this simulation is worth.
 
-use crate::{plant::Plant, run::run};
+use crate::{child::run, plant::Plant};
 
 /// Seeds that are tried for each bug.
 const TRIES: u64 = 40;

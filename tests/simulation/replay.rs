@@ -1,6 +1,6 @@
 //! The same seed gives the same run.
 
-use crate::{plant::Plant, run::run};
+use crate::{child::run, plant::Plant};
 
 #[test]
 fn a_seed_replays_byte_for_byte() {

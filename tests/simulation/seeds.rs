@@ -1,24 +1,17 @@
 //! Many seeds, side by side, or one.
 
 use std::{
-    collections::BTreeMap,
     env, fs,
     path::PathBuf,
     sync::{
-        Condvar, Mutex,
+        Mutex,
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use crate::{
-    plant::Plant,
-    run::{Report, run},
-};
-
-/// A run takes about a second.
-const HUNG: Duration = Duration::from_secs(120);
+use crate::{child::run, plant::Plant, run::Report};
 
 /// A number from the environment.
 fn number(name: &str) -> Option<u64> {
@@ -52,22 +45,15 @@ fn seeds() {
     let (began, ticks, next) = (Instant::now(), ticks(), AtomicU64::new(from));
     let reports = Mutex::new(Vec::new());
     let workers = thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    let started = Mutex::new(BTreeMap::new());
-    let over = Condvar::new();
     thread::scope(|scope| {
-        scope.spawn(|| watch(&started, &over));
         for _ in 0..workers.min(count) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= from + count {
-                        started.lock().unwrap().insert(u64::MAX, Instant::now());
-                        over.notify_all();
                         return;
                     }
-                    started.lock().unwrap().insert(seed, Instant::now());
                     let mut report = run(seed, ticks, Plant::None);
-                    started.lock().unwrap().remove(&seed);
                     if let Err(why) = &report.verdict {
                         println!("seed {seed}: {why}\n  trace: {}", keep_trace(&report).display());
                     } else if count == 1 {
@@ -94,20 +80,6 @@ fn seeds() {
     );
     if count >= 100 {
         everything_happened(&reports);
-    }
-}
-
-/// Tells of a run that does not come to its end: something in it never waits. Such a run can't be ended.
-fn watch(started: &Mutex<BTreeMap<u64, Instant>>, over: &Condvar) {
-    let mut runs = started.lock().unwrap();
-    while !(runs.len() == 1 && runs.contains_key(&u64::MAX)) {
-        for (seed, began) in runs.iter().filter(|(seed, _)| **seed != u64::MAX) {
-            if began.elapsed() > HUNG {
-                eprintln!("seed {seed} does not come to its end");
-                std::process::abort();
-            }
-        }
-        runs = over.wait_timeout(runs, Duration::from_secs(1)).unwrap().0;
     }
 }
 

@@ -17,6 +17,7 @@ use quorate::{
     model::{ManagerId, Revision},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::{checks::Seen, net, oracle::Oracle, plan::Plan, plant::Plant, storage::Storage, truth::Truth};
@@ -69,7 +70,7 @@ pub struct Node {
 }
 
 /// What happened in a run, counted.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
 pub struct Happened {
     pub kills: u64,
     pub power_cuts: u64,
@@ -191,7 +192,7 @@ impl World {
         let latest = votes
             .filter_map(|n| n.seen.vote)
             .max_by_key(|v| v.leader_id.term)?;
-        Some(latest.leader_id.node_id)
+        Some(latest.leader_id.voted_for)
     }
 
     /// Members that can serve: in the newest committed membership, with their data.

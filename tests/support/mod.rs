@@ -2,12 +2,13 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+mod ports;
+
 pub mod load;
 
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -20,6 +21,8 @@ use quorate::{
 };
 use tempfile::TempDir;
 
+use self::ports::Ports;
+
 /// How long anything that must happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -30,6 +33,7 @@ pub const RECOVERY: Duration = Duration::from_secs(10);
 pub struct Cluster {
     pub dir: TempDir,
     managers: Vec<Manager>,
+    _ports: Ports,
 }
 
 struct Manager {
@@ -75,18 +79,6 @@ impl Manager {
     }
 }
 
-/// Three free ports in a row, found by trying.
-fn free_ports() -> u16 {
-    for _ in 0..200 {
-        let base = 20_000 + rand::random::<u16>() % 12_000;
-        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if (base..base + 3).all(free) {
-            return base;
-        }
-    }
-    panic!("no three free ports in a row in 200 tries");
-}
-
 impl Cluster {
     /// Starts managers that form a cluster, and waits until each of them serves.
     pub async fn start(count: u64) -> Self {
@@ -100,10 +92,12 @@ impl Cluster {
         install_crypto();
         let dir = TempDir::new().unwrap();
         Bundle::create(&dir.path().join("bundle")).unwrap();
+        let ports = Ports::take(3 * u16::try_from(count).unwrap());
         let managers: Vec<_> = (1..=count)
-            .map(|id| Manager {
+            .zip((ports.first..).step_by(3))
+            .map(|(id, port)| Manager {
                 id,
-                port: free_ports(),
+                port,
                 dir: dir.path().join(format!("manager-{id}")),
                 child: None,
                 env: env
@@ -112,7 +106,11 @@ impl Cluster {
                     .collect(),
             })
             .collect();
-        let mut cluster = Self { dir, managers };
+        let mut cluster = Self {
+            dir,
+            managers,
+            _ports: ports,
+        };
         for at in 0..cluster.managers.len() {
             cluster.write_config(at, config);
             cluster.managers[at].start();

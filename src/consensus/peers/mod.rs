@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// The version of the types below.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 2;
 
 /// The largest frame between managers: a batch of entries, each with a config of up to 256 KiB.
 pub(super) const MAX_FRAME_BYTES: usize = 64 << 20;

@@ -59,3 +59,11 @@ async fn a_leader_that_comes_back_does_not_lead_on_in_its_old_term() {
     let now = again.consensus.status().term;
     assert!(now > term, "it leads in term {now}, and led in {term} before");
 }
+
+/// Two leaders of one term: whatever a leader says of its term, another one could say too.
+#[test]
+fn a_manager_that_voted_in_a_term_votes_for_nobody_else_in_it() {
+    use openraft::vote::{RaftLeaderId, RaftVote};
+    let vote = |id| types::Vote::from_leader_id(RaftLeaderId::new(5, id), false);
+    assert!(vote(2).partial_cmp(&vote(1)).is_none());
+}

@@ -33,7 +33,7 @@ async fn a_question_is_a_round_only_with_a_vote_for_this_leader_of_a_quorum() {
     let mut given = vote;
     given.committed = false;
     let mut to_another = vote;
-    to_another.leader_id.node_id = from;
+    to_another.leader_id.voted_for = from;
     for other in [earlier, later, given, to_another] {
         assert_eq!(asked(leading, from, other).await, None, "{other}");
     }
