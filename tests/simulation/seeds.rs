@@ -133,9 +133,11 @@ fn sum_up(reports: &[Report], began: Instant) {
     }
 }
 
+type Count = fn(&Report) -> u64;
+
 /// Over many seeds each kind of trouble must have come, and have had an effect.
 fn everything_happened(reports: &[Report]) {
-    let counted: [(&str, fn(&Report) -> u64); 14] = [
+    let counted: [(&str, Count); 14] = [
         ("kills", |r| r.happened.kills),
         ("power cuts", |r| r.happened.power_cuts),
         ("storage deaths", |r| r.happened.storage_deaths),

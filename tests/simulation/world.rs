@@ -112,7 +112,7 @@ impl World {
         let mut this = Self {
             now: 0,
             plant,
-            rng: StdRng::seed_from_u64(seed ^ 0x5eed_0f_0b_u64),
+            rng: StdRng::seed_from_u64(seed ^ 0x5eed_0f0b),
             nodes: BTreeMap::new(),
             oracle: Oracle::default(),
             truth: Truth::default(),

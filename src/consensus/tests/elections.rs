@@ -65,5 +65,5 @@ async fn a_leader_that_comes_back_does_not_lead_on_in_its_old_term() {
 fn a_manager_that_voted_in_a_term_votes_for_nobody_else_in_it() {
     use openraft::vote::{RaftLeaderId, RaftVote};
     let vote = |id| types::Vote::from_leader_id(RaftLeaderId::new(5, id), false);
-    assert!(vote(2).partial_cmp(&vote(1)).is_none());
+    assert!(PartialOrd::partial_cmp(&vote(2), &vote(1)).is_none());
 }
