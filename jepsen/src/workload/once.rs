@@ -25,8 +25,8 @@ use crate::history::{History, Notes};
 
 const NAME: &str = "once";
 
-/// Clients.
-const CLIENTS: usize = 6;
+/// Clients: each waits for all copies of its request, so some wait long while a manager is cut off.
+const CLIENTS: usize = 12;
 
 /// Requests that are remembered, to be sent again later.
 const REMEMBERED: usize = 400;

@@ -5,7 +5,7 @@ use jepsen::checker::{Validity, versions};
 use jepsen::history::{History, Kind};
 use serde_json::{Value, json};
 
-use super::script::{breaks, end, holds, renumbered};
+use super::script::{breaks, end, history, holds, renumbered};
 use super::simulated::Registers;
 
 const KEYS: u64 = 8;
@@ -166,6 +166,41 @@ fn a_refusal_that_met_what_was_not_there_is_found() {
         });
         breaks(&linear::check(&history, "register"), "`r3`: the read of");
     }
+}
+
+#[test]
+fn evidence_says_what_could_have_been_seen() {
+    let text = "
+        0 invoke write r0 1
+        0 ok write r0 1
+        1 invoke write r0 2
+        1 info write r0 2 # broke off
+        0 invoke read r0 null
+        0 ok read r0 1
+        0 invoke write r0 3
+        0 ok write r0 3
+        0 invoke read r0 null
+        0 ok read r0 1
+        0 invoke write r0 4
+        0 ok write r0 4";
+    let verdict = linear::check(&history("register", text), "register");
+    let wrong = &verdict.data["wrong"][0];
+    // 2 is uncertain: it may have replaced 3.
+    assert_eq!(wrong["possible"], json!(["2", "3"]), "{verdict:#?}");
+    assert!(
+        wrong["operation"]
+            .as_str()
+            .expect("it is shown")
+            .starts_with("[8–9]"),
+        "{verdict:#?}"
+    );
+    assert!(
+        wrong["writes"][0]
+            .as_str()
+            .expect("it is shown")
+            .contains("ok write r0 1"),
+        "{verdict:#?}"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::object::until;
 use super::{Budget, Effect, Found, Object, Step, search};
 use crate::history::Call;
 
@@ -16,7 +17,7 @@ pub fn of(key: &str, calls: &[Call<'_>], object: &Object, budget: &Budget) -> Va
     let mut ends: Vec<u64> = object.steps().iter().filter_map(|step| step.to).collect();
     ends.sort_unstable();
     // What has no order has none when more is known: the first such end can be searched by halves.
-    let has_order = |end: &u64| search(&object.until(*end), budget) != Found::NoOrder;
+    let has_order = |end: &u64| search(&until(object.steps(), *end), budget) != Found::NoOrder;
     let first = ends.partition_point(has_order);
     let Some((end, culprit)) = ends.get(first).and_then(|end| {
         let ended = object.steps().iter().find(|step| step.to == Some(*end))?;
@@ -62,7 +63,8 @@ fn wording(object: &Object, step: &Step) -> String {
 
 /// The values that the register could have had when the step happened: those that a read in its place could show.
 fn possible(object: &Object, culprit: &Step, end: u64, budget: &Budget) -> BTreeSet<u32> {
-    let mut steps = object.until(end);
+    // With the uncertain steps that nobody saw: each could have been seen here.
+    let mut steps = until(object.every(), end);
     let Some(place) = steps.iter().position(|step| step.call == culprit.call) else {
         return BTreeSet::new();
     };

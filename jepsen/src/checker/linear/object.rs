@@ -46,6 +46,7 @@ pub struct Step {
 /// A register's operations.
 #[derive(Debug, Clone, Default)]
 pub struct Object {
+    every: Vec<Step>,
     steps: Vec<Step>,
     values: Values,
 }
@@ -84,7 +85,7 @@ impl Object {
                     Kind::Invoke | Kind::Info => None,
                     Kind::Ok | Kind::Fail => Some(call.ends()),
                 };
-                object.steps.push(Step {
+                object.every.push(Step {
                     effect,
                     from: call.begins(),
                     to,
@@ -92,13 +93,18 @@ impl Object {
                 });
             }
         }
-        object.steps = without_the_unseen(object.steps);
+        object.steps = without_the_unseen(object.every.clone());
         Ok(object)
     }
 
-    /// The steps, by their beginning.
+    /// The steps, by their beginning, without those that make no difference.
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// All of them.
+    pub fn every(&self) -> &[Step] {
+        &self.every
     }
 
     /// The value with this number.
@@ -116,18 +122,18 @@ impl Object {
     pub fn numbers(&self) -> impl Iterator<Item = u32> {
         0..=self.values.known.len() as u32
     }
+}
 
-    /// What was known when the history was at `index`: later beginnings are left out, what ended later is open.
-    pub fn until(&self, index: u64) -> Vec<Step> {
-        let known = self.steps.iter().filter(|step| step.from <= index);
-        let cut = known.map(|step| Step {
-            to: step.to.filter(|to| *to <= index),
-            ..*step
-        });
-        // A read that has not ended says nothing.
-        let telling = cut.filter(|step| step.to.is_some() || !matches!(step.effect, Effect::Read(_)));
-        telling.collect()
-    }
+/// What was known when the history was at `index`: later beginnings are left out, what ended later is open.
+pub fn until(steps: &[Step], index: u64) -> Vec<Step> {
+    let known = steps.iter().filter(|step| step.from <= index);
+    let cut = known.map(|step| Step {
+        to: step.to.filter(|to| *to <= index),
+        ..*step
+    });
+    // A read that has not ended says nothing.
+    let telling = cut.filter(|step| step.to.is_some() || !matches!(step.effect, Effect::Read(_)));
+    telling.collect()
 }
 
 impl Values {
