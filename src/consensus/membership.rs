@@ -103,10 +103,6 @@ impl Core {
         if self.leaves() {
             return Err(MembershipError::NotTaken("the leader is being removed".into()));
         }
-        if self.unfinished() && !matches!(request, MembershipRequest::Transfer { .. }) {
-            // An earlier leader fell between the two steps of a change; raft would let the next one begin.
-            self.finish().await?;
-        }
         match request {
             MembershipRequest::Add { id, member } => self.add(id, member).await,
             MembershipRequest::Remove { id } => self.remove(id).await,
@@ -127,6 +123,17 @@ impl Core {
                 "it was not committed within {CHANGE:?}"
             ))),
         }
+    }
+
+    /// Finishes a change that an earlier leader left between its two steps: raft would let the next one
+    /// begin. Called right before each change, because what came before it may have committed the first step.
+    async fn finish_earlier(&self) -> Result<(), MembershipError> {
+        let steps = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.membership().get_joint_config().len()
+        };
+        if steps > 1 { self.finish().await } else { Ok(()) }
     }
 
     async fn change_members(
@@ -183,6 +190,7 @@ impl Core {
                 "manager {id} has no right to join: its id was not given to this data directory, or it was removed; start with an empty data directory and a join token"
             )));
         }
+        self.finish_earlier().await?;
         info!(manager = id, %member.info, "adding a manager as a learner");
         let raft = self.raft.clone();
         self.within(async move { raft.add_learner(id, member, false).await })
@@ -210,6 +218,7 @@ impl Core {
         if voters.contains(&id) {
             self.check_quorum_without(id, &voters)?;
         }
+        self.finish_earlier().await?;
         let gone = BTreeSet::from([id]);
         let change = if voters.contains(&id) {
             ChangeMembers::RemoveVoters(gone)
