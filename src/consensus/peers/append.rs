@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
+use futures::{
+    FutureExt, Stream, StreamExt,
+    stream::{self, BoxStream},
+};
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use tokio::{
     io::{ReadHalf, WriteHalf},
@@ -76,10 +79,16 @@ impl AppendLane {
     /// answers behind that belong to nobody.
     ///
     /// An answer is due within `due` of its request.
-    pub async fn stream<S>(&self, input: S, due: Duration) -> io::Result<Results>
+    pub async fn stream<S>(&self, mut input: S, due: Duration) -> io::Result<Results>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
+        // The pause after a failure is made by the input before it yields. Who dials first makes none, and dials
+        // a manager that is away as fast as it can be refused.
+        let Some(first) = input.next().await else {
+            return Ok(stream::empty().boxed());
+        };
+        let input = stream::iter([first]).chain(input);
         let Idle { reader, writer } = match self.take_idle() {
             Some(idle) => idle,
             None => self.connect().await?,
@@ -93,7 +102,7 @@ impl AppendLane {
             writer: Abort(tokio::spawn(send(input, writer, sent))),
             idle: self.idle.clone(),
         });
-        Ok(futures::stream::unfold(state, |state| async move {
+        Ok(stream::unfold(state, |state| async move {
             let mut answers = state?;
             let Some(answer) = answers.next().await else {
                 answers.leave_clean().await;
@@ -108,7 +117,7 @@ impl AppendLane {
 
     async fn connect(&self) -> io::Result<Idle> {
         let expected = Some(self.member.incarnation);
-        let (stream, _) = open(
+        let (opened, _) = open(
             &*self.dial,
             self.me,
             Lane::Append,
@@ -117,7 +126,7 @@ impl AppendLane {
             expected,
         )
         .await?;
-        let (read, write) = tokio::io::split(stream);
+        let (read, write) = tokio::io::split(opened);
         Ok(Idle {
             reader: FramedReader::new(read, MAX_FRAME_BYTES),
             writer: FramedWriter::new(write, MAX_FRAME_BYTES),
