@@ -107,3 +107,19 @@ async fn terms_do_not_go_back_when_all_managers_start_again() {
     let after = term_of_leader(&managers, 0).await;
     assert!(after > before, "{before}, then {after}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_is_away_is_not_dialed_without_a_pause() {
+    let net = Net::default();
+    let mut managers = three(&net).await;
+    let away = managers.remove((leader(&managers) + 1) % 3);
+    away.stop(&net).await;
+    let before = net.dials.load(Ordering::Relaxed);
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        managers[0].put("k", "v").await.unwrap();
+    }
+    let dials = net.dials.load(Ordering::Relaxed) - before;
+    // Heartbeats dial twenty times a second, entries when their pause is over.
+    assert!(dials < 200, "{dials} dials within a second");
+}
