@@ -5,12 +5,10 @@ use crate::{child::run, plant::Plant};
 #[test]
 fn a_seed_replays_byte_for_byte() {
     for seed in [3, 5, 8] {
-        let first = run(seed, 4_000, Plant::None);
-        let second = run(seed, 4_000, Plant::None);
-        assert!(
-            first.trace.lines().count() > 500,
-            "too little happened in seed {seed}"
-        );
+        let first = run(seed, 10_000, Plant::None);
+        let second = run(seed, 10_000, Plant::None);
+        let told = first.trace.lines().count();
+        assert!(told > 500, "too little happened in seed {seed}: {told} lines");
         if let Some((a, b)) = first
             .trace
             .lines()
