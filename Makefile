@@ -7,7 +7,7 @@ ARGS ?=
 # which can't be static, are left as they are.
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 
-.PHONY: demo test faults simulation jepsen soak bench build fmt image
+.PHONY: demo test short faults simulation jepsen soak bench build fmt image
 
 ## A cluster that outlives its leader and a container; ARGS=--once to end by itself.
 demo: build
@@ -26,8 +26,14 @@ test:
 		echo "$(CARGO) test --workspace --locked (cargo-nextest is not installed; it is only faster)"; \
 		$(CARGO) test --workspace --locked --no-fail-fast $(ARGS); \
 	fi
+	$(MAKE) short
 	$(MAKE) faults
 	$(MAKE) simulation
+
+## A few fault sets with every workload, against managers built as the tests are.
+short:
+	$(CARGO) build --workspace --bins --locked
+	target/debug/jepsen matrix --quick --store target/jepsen
 
 ## Builds with faults in them, for tests of crashes, of the tests themselves, and of what fuzzing found.
 faults:

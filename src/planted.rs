@@ -50,6 +50,9 @@ bugs! {
     SkipFsync "skip-fsync":
         "what the database flushed is acknowledged without fdatasync: a power cut loses it",
         shown by "set" under "power cut of all";
+    OpeningNotSynced "opening-not-synced":
+        "the names of what the database wrote when it was opened are not made durable: a power cut brings old ones back",
+        shown by "any, until the log fills a second segment" under "power cut of all, again and again";
     SkipFlush "skip-flush":
         "entries are acknowledged while they are in the database's buffers only: a kill loses them",
         shown by "set" under "kill all";

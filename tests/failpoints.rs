@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use quorate::{client::Condition, failpoints::POINTS};
 use support::{
     Cluster,
-    load::{Load, all_there},
+    load::{Load, all_there, configs},
     whole_again,
 };
 
@@ -108,7 +108,7 @@ async fn crash_at(cluster: &mut Cluster, load: &Load, (point, passed, when): Cra
     };
     cluster.set_env(victim, "FAILPOINTS", Some(&action));
     cluster.restart(victim);
-    died_there(cluster, victim, point, when).await;
+    died_there(cluster, load, victim, point, when).await;
     cluster.set_env(victim, "FAILPOINTS", None);
     load.more(cluster, 20).await;
     cluster.restart(victim);
@@ -116,7 +116,7 @@ async fn crash_at(cluster: &mut Cluster, load: &Load, (point, passed, when): Cra
 }
 
 /// Leads the victim to the point, and waits until it has aborted.
-async fn died_there(cluster: &mut Cluster, victim: usize, point: &str, when: When) {
+async fn died_there(cluster: &mut Cluster, load: &Load, victim: usize, point: &str, when: When) {
     let deadline = Instant::now() + support::PATIENCE;
     let id = u64::try_from(victim).unwrap() + 1;
     let (others, its) = (cluster.client_from(victim + 1), cluster.client(victim));
@@ -144,6 +144,13 @@ async fn died_there(cluster: &mut Cluster, victim: usize, point: &str, when: Whe
         let _ = its
             .put_config(&name, "text/plain", "", Condition::Any, None)
             .await;
+        if when == When::WasAway && configs(&its).await.is_ok() {
+            // It was back before the leader had purged what it lacked, and caught up by the log: raft purges
+            // nothing that a stream of entries may need, and looks again when one breaks off.
+            cluster.kill(victim);
+            load.more(cluster, PURGED).await;
+            cluster.restart(victim);
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

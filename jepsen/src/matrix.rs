@@ -87,6 +87,7 @@ pub async fn matrix(options: &MatrixOptions) -> Result<bool> {
             nemesis: faults.iter().map(|fault| (*fault).to_owned()).collect(),
             time,
             rate: options.rate,
+            stay: None,
             nodes: 3,
             seed: None,
             planted: None,

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -49,6 +50,9 @@ pub struct RunOptions {
     /// Operations a second, over all workloads
     #[arg(long, default_value_t = 500)]
     pub rate: u64,
+    /// Seconds that a fault stays, about (default: 1.5 to 4, so that each gets its turn)
+    #[arg(long, value_parser = seconds)]
+    pub stay: Option<Duration>,
     /// Managers
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
     pub nodes: u64,
@@ -87,6 +91,16 @@ pub struct MatrixOptions {
     /// Where runs are kept
     #[arg(long, value_name = "DIR", default_value = "jepsen/store")]
     pub store: PathBuf,
+}
+
+/// A stay may be as short as a fault takes anyway, and not longer than a run is worth.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it must be a number of seconds")?;
+    if (0.0..=600.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("it must be from 0 to 600 seconds".to_owned())
+    }
 }
 
 /// Does what was asked; whether all holds.

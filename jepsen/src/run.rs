@@ -24,8 +24,10 @@ use crate::workload::{self, Pace, Workload, WorkloadContext};
 const FOUNDED_WITHIN: Duration = Duration::from_secs(30);
 /// How long operations under way may take to come to an end.
 const LOAD_ENDS_WITHIN: Duration = Duration::from_secs(60);
+/// How long a cluster that is late is waited for.
+const LATE_WITHIN: Duration = Duration::from_secs(30);
 /// How long the final reads may take.
-const FINAL_READS_WITHIN: Duration = Duration::from_secs(120);
+const FINAL_READS_WITHIN: Duration = Duration::from_secs(60);
 /// How long a fault stays at the least and at the most.
 const STAYS: (f64, f64) = (1.5, 4.0);
 
@@ -188,7 +190,7 @@ impl Test<'_> {
         let recovery = self.cluster.settle(RECOVERS_WITHIN).await;
         if recovery.is_err() {
             // Late is judged as late; what was lost is still to be seen.
-            let _ = self.cluster.settle(FINAL_READS_WITHIN).await;
+            let _ = self.cluster.settle(LATE_WITHIN).await;
         }
         self.final_reads().await?;
         supervisor.abort_all();
@@ -233,7 +235,10 @@ impl Test<'_> {
         for (index, faults) in (1000..).zip(plan.lanes) {
             // Every fault gets its turn; a turn is a stay, a pause of half of it, and what recovery takes.
             let turn = time.as_secs_f64() / faults.len().max(1) as f64;
-            let hold = Duration::from_secs_f64((turn * 0.4).clamp(STAYS.0, STAYS.1));
+            let hold = self
+                .options
+                .stay
+                .unwrap_or_else(|| Duration::from_secs_f64((turn * 0.4).clamp(STAYS.0, STAYS.1)));
             let seed = self.seed.wrapping_add(index);
             let field = Arc::new(Field::new(Arc::clone(&self.cluster), hold, seed));
             let lane = Lane {

@@ -244,6 +244,11 @@ impl Consensus {
             silent_since: AtomicU64::new(0),
         };
         let core = Arc::new(core);
+        // Raft answers once it has taken in what was stored. Before that it knows of no term, and a manager that
+        // started again must not tell of an older one than it did.
+        let answered = core.raft.is_initialized().await;
+        answered.map_err(|error| StartError::Raft(error.to_string()))?;
+        core.shared.status.send_replace(status::look(&core));
         let handle = Self { shared };
         let tasks = vec![
             tokio::spawn(proposer::run(core.clone(), proposal_queue)),

@@ -73,7 +73,8 @@ pub(super) fn followers(raft: &Raft) -> BTreeMap<ManagerId, Follower> {
         .collect()
 }
 
-fn look(core: &Core) -> Status {
+/// What this manager knows by itself.
+pub(super) fn look(core: &Core) -> Status {
     let followers = followers(&core.raft);
     let applied = core.shared.revision.load(Ordering::Acquire);
     let metrics = core.raft.metrics();

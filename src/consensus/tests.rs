@@ -16,13 +16,14 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use openraft::async_runtime::watch::WatchReceiver;
 use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use super::*;
 use crate::{
     command::{ClusterCommand, Command, Condition, ConfigCommand, Outcome, RequestKey},
-    model::{JoinRole, JoinToken, JoinTokenId, ManagerId, PeerInfo, Role, Token, TokenId},
+    model::{JoinRole, JoinToken, JoinTokenId, ManagerId, PeerInfo, Revision, Role, Token, TokenId},
 };
 
 /// Takes a listener's streams, each with who it is from.
@@ -172,6 +173,13 @@ impl Manager {
         self.dir
     }
 
+    /// The last entry that raft has dropped from its log.
+    fn purged(&self) -> Option<Revision> {
+        let metrics = self.running.core.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.purged.as_ref().map(|last| last.index)
+    }
+
     fn has_snapshot(&self) -> bool {
         let names = std::fs::read_dir(self.dir.path().join("snapshots")).unwrap();
         names
@@ -287,7 +295,7 @@ async fn the_others_go_on_when_the_leader_ends_and_it_catches_up_by_snapshot() {
     let mut managers = three(&net).await;
     managers[0].put("before", "1").await.unwrap();
     let old = managers.remove(leader(&managers));
-    let id = old.consensus.id();
+    let (id, had) = (old.consensus.id(), old.consensus.status().applied);
     let dir = old.stop(&net).await;
     eventually("another leads", || {
         managers
@@ -299,6 +307,14 @@ async fn the_others_go_on_when_the_leader_ends_and_it_catches_up_by_snapshot() {
     for i in 0..1300 {
         managers[i % 2].put("after", &i.to_string()).await.unwrap();
     }
+    // Raft looks again whether it may purge when a stream to the one that is away breaks off.
+    eventually("what it lacks is purged", || {
+        let leads = managers
+            .iter()
+            .find(|m| m.consensus.watch_leadership().borrow().is_some());
+        leads.is_some_and(|m| m.purged() > Some(had))
+    })
+    .await;
     let peers = (1..=3).map(|id| (id, info(id))).collect();
     // It builds no snapshot of its own: what it has afterwards was sent to it.
     let own = RaftSettings {

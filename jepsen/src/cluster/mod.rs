@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep};
 pub use self::bundle::Entry;
 pub use self::clock::Clock;
 use self::ledger::Ledger;
-pub use self::seat::{Exit, House, Seat, Tenant};
+pub use self::seat::{Cut, Exit, House, Seat, Tenant};
 pub use self::watch::{Watch, Watched};
 use crate::disk::Disk;
 use crate::history::Recorder;

@@ -66,6 +66,18 @@ pub struct Seat {
     pub(super) pid: AtomicI32,
 }
 
+/// What came of cutting the power of a seat.
+pub enum Cut {
+    Done {
+        pid: i32,
+        dropped: Dropped,
+    },
+    /// Too little was unsynced at this moment, and nothing was cut.
+    Synced,
+    /// No manager runs there.
+    Empty,
+}
+
 /// Who lives there.
 #[derive(Default)]
 pub struct Tenant {
@@ -206,24 +218,27 @@ impl Seat {
         Ok(Some(pid))
     }
 
-    /// Cuts the power: the manager is killed, and what it had not synced is gone, at one moment. It stays so until the
-    /// disk has power and the manager is started again. Gives its process id and what was lost, when it ran.
+    /// Cuts the power, unless less than `least` is unsynced at this moment: the manager is killed, and what it had not
+    /// synced is gone, at one moment. It stays so until the disk has power and the manager is started again.
     ///
     /// # Errors
     /// The seat has no disk of its own, or the manager cannot be killed.
-    pub async fn cut_power(&self, survives: f64, seed: u64) -> Result<Option<(i32, Dropped)>> {
+    pub async fn cut_power(&self, least: u64, survives: f64, seed: u64) -> Result<Cut> {
         let disk = self.disk.as_ref().context("the seat has no disk of its own")?;
         let mut tenant = self.tenant().await;
-        tenant.supervised = false;
         let Some(process) = &mut tenant.process else {
-            return Ok(None);
+            return Ok(Cut::Empty);
         };
         if process.ended().is_some() {
-            return Ok(None);
+            return Ok(Cut::Empty);
         }
         let mut chance = StdRng::seed_from_u64(seed);
-        let dropped = disk.cut(|| process.strike_down(), survives, &mut chance)?;
-        Ok(Some((process.pid(), dropped)))
+        let Some(dropped) = disk.cut(least, || process.strike_down(), survives, &mut chance)? else {
+            return Ok(Cut::Synced);
+        };
+        let pid = process.pid();
+        tenant.supervised = false;
+        Ok(Cut::Done { pid, dropped })
     }
 
     /// Waits until a manager that was struck down is gone.

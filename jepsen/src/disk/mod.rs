@@ -150,21 +150,26 @@ impl Disk {
         })
     }
 
-    /// Cuts the power. `kill` sends the manager its end, while no operation can come in between; from then on nothing
-    /// answers until [`Self::power_on`]. For `survives` see [`Image::cut`].
+    /// Cuts the power, unless less than `least` is unsynced at this moment; gives what was dropped. `kill` sends the
+    /// manager its end, while no operation can come in between; from then on nothing answers until
+    /// [`Self::power_on`]. For `survives` see [`Image::cut`].
     ///
     /// # Errors
     /// `kill` fails; then nothing was cut.
     pub fn cut(
         &self,
+        least: u64,
         kill: impl FnOnce() -> Result<()>,
         survives: f64,
         chance: &mut StdRng,
-    ) -> Result<Dropped> {
+    ) -> Result<Option<Dropped>> {
         let mut inner = self.shared.lock();
+        if inner.image.unsynced() < least {
+            return Ok(None);
+        }
         kill()?;
         inner.faults.dark = true;
-        Ok(inner.image.cut(survives, chance))
+        Ok(Some(inner.image.cut(survives, chance)))
     }
 
     /// The machine has power again.
@@ -239,9 +244,9 @@ mod tests {
     }
 
     fn cut(disk: &Disk) -> Dropped {
-        let dropped = disk.cut(|| Ok(()), 0.0, &mut StdRng::seed_from_u64(1)).unwrap();
+        let dropped = disk.cut(0, || Ok(()), 0.0, &mut StdRng::seed_from_u64(1));
         disk.power_on();
-        dropped
+        dropped.unwrap().unwrap()
     }
 
     #[test]

@@ -134,7 +134,8 @@ async fn wiped(field: &Field) -> Result<Effect> {
     let ended = field.cluster.ended_by_themselves().len() - known;
     let (old, new) = field.cluster.replace(&seat).await?;
     Ok(Effect {
-        in_effect: pid.is_some() && new != old,
+        // A founder is told that it was known with other data, one that joined that its token is used up: both end.
+        in_effect: pid.is_some() && new != old && ended > 0,
         leader_due: false,
         evidence: json!({
             "seat": seat.number, "manager": old, "replaced_by": new,

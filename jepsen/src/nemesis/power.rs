@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::whom::Whom;
 use super::{Effect, Fault, Field, Tools};
-use crate::cluster::Seat;
+use crate::cluster::{Cut, Seat};
 use crate::disk::Dropped;
 
 /// How long a moment is waited for in which something is not synced yet.
@@ -52,12 +52,16 @@ impl Fault for Power {
 
     async fn strike(&self, field: &Field) -> Result<Effect> {
         let seats = field.choose(self.whom).await?;
-        wait_until_dirty(&seats[0]).await?;
         let survives = if self.torn { 0.5 } else { 0.0 };
         let (mut lost, mut cuts) = (0, Vec::new());
-        for seat in &seats {
+        for (number, seat) in seats.iter().enumerate() {
             let seed = field.chance(rand::Rng::random);
-            if let Some((pid, dropped)) = seat.cut_power(survives, seed).await? {
+            let cut = match number {
+                0 => cut_while_dirty(seat, survives, seed).await?,
+                // At once, whatever these have to lose.
+                _ => seat.cut_power(0, survives, seed).await?,
+            };
+            if let Cut::Done { pid, dropped } = cut {
                 lost += unsynced(&dropped);
                 cuts.push(json!({"seat": seat.number, "pid": pid, "dropped": dropped}));
             }
@@ -85,14 +89,16 @@ fn unsynced(dropped: &Dropped) -> u64 {
     dropped.pages + dropped.lengths + dropped.entries
 }
 
-async fn wait_until_dirty(seat: &Seat) -> Result<()> {
+async fn cut_while_dirty(seat: &Seat, survives: f64, seed: u64) -> Result<Cut> {
     let deadline = Instant::now() + DIRTY_WITHIN;
-    while seat.disk.as_ref().is_some_and(|disk| disk.unsynced() == 0) {
-        ensure!(
-            Instant::now() < deadline,
-            "nothing was written for {DIRTY_WITHIN:?}"
-        );
+    loop {
+        match seat.cut_power(1, survives, seed).await? {
+            Cut::Synced => ensure!(
+                Instant::now() < deadline,
+                "nothing was written for {DIRTY_WITHIN:?}"
+            ),
+            cut => return Ok(cut),
+        }
         sleep(Duration::from_micros(200)).await;
     }
-    Ok(())
 }

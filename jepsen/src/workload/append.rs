@@ -3,13 +3,12 @@
 //! The order of elements is the order of effects, so a lost, doubled or reordered one is seen in every later read.
 
 use async_trait::async_trait;
-use futures::future::join_all;
 use serde_json::{Value, json};
 
 use quorate::client::{Condition, Page};
 
 use super::attempt::Outcome;
-use super::hand::{Ask, Hand, LastRead, Step, drive, last_readers, until_ok};
+use super::hand::{Ask, Hand, LastRead, Step, drive, read_at_the_end};
 use super::keys::Keys;
 use super::{Workload, WorkloadContext};
 use crate::checker::{self, Verdict};
@@ -120,13 +119,9 @@ impl Workload for Append {
     }
 
     async fn final_reads(&self, ctx: WorkloadContext) {
-        let (ctx, names) = (&ctx, &self.keys.names());
-        let readers = last_readers(ctx, NAME).into_iter().map(|mut hand| async move {
-            for name in names {
-                until_ok(ctx, &mut hand, &Last(name)).await;
-            }
-        });
-        join_all(readers).await;
+        let names = self.keys.names();
+        let lasts: Vec<_> = names.iter().map(|name| Last(name)).collect();
+        read_at_the_end(&ctx, NAME, &lasts).await;
     }
 
     fn check(&self, history: &History) -> Vec<Verdict> {

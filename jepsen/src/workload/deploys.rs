@@ -14,7 +14,7 @@ use quorate::client::ClientError;
 use quorate::model::AgentSpec;
 
 use super::attempt::Outcome;
-use super::hand::{Ask, Hand, LastRead, Step, drive, last_readers, until_ok};
+use super::hand::{Ask, Hand, LastRead, Step, drive, read_at_the_end};
 use super::pages;
 use super::{Workload, WorkloadContext};
 use crate::checker::{self, Verdict};
@@ -123,11 +123,7 @@ impl Workload for Deploys {
     }
 
     async fn final_reads(&self, ctx: WorkloadContext) {
-        let ctx = &ctx;
-        let readers = last_readers(ctx, NAME)
-            .into_iter()
-            .map(|mut hand| async move { until_ok(ctx, &mut hand, &Last).await });
-        join_all(readers).await;
+        read_at_the_end(&ctx, NAME, &[Last]).await;
     }
 
     fn check(&self, history: &History) -> Vec<Verdict> {

@@ -225,27 +225,29 @@ pub async fn drive(ctx: &WorkloadContext, workload: &'static str, count: usize, 
     join_all((0..count).map(work)).await;
 }
 
-/// Clients for the reads at the end, one a manager.
-pub fn last_readers(ctx: &WorkloadContext, workload: &'static str) -> Vec<Hand> {
+/// Reads through every manager at once, one thing after the other, each until it is answered or the run ends.
+pub async fn read_at_the_end<L: LastRead>(ctx: &WorkloadContext, workload: &'static str, what: &[L]) {
     let managers = match managers(&ctx.endpoints) {
         Ok(managers) => Arc::new(managers),
-        Err(error) => {
-            eprintln!("error: the last reads of `{workload}` can't be set up: {error}");
-            return Vec::new();
+        Err(error) => return eprintln!("error: the last reads of `{workload}` can't be set up: {error}"),
+    };
+    let read = |number| {
+        let mut hand = Hand::new(ctx, workload, &managers, number).for_last_reads();
+        async move {
+            for one in what {
+                until_ok(ctx, &mut hand, one).await;
+            }
         }
     };
-    (0..managers.len())
-        .map(|number| Hand::new(ctx, workload, &managers, number).for_last_reads())
-        .collect()
+    join_all((0..managers.len()).map(read)).await;
 }
 
 /// The pause before a read at the end is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// Tries until it is `ok` or the run ends.
-pub async fn until_ok(ctx: &WorkloadContext, hand: &mut Hand, step: &dyn LastRead) {
+async fn until_ok(ctx: &WorkloadContext, hand: &mut Hand, last: &dyn LastRead) {
     while !ctx.stop.is_cancelled() {
-        if step.read(hand).await.kind == Kind::Ok {
+        if last.read(hand).await.kind == Kind::Ok {
             return;
         }
         tokio::select! {

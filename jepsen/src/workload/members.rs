@@ -1,11 +1,10 @@
 //! What managers say of themselves, asked all the time: who leads, in which term, how far they are, who is there.
 
 use async_trait::async_trait;
-use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::attempt::Outcome;
-use super::hand::{Ask, Hand, LastRead, Step, drive, last_readers, until_ok};
+use super::hand::{Ask, Hand, LastRead, Step, drive, read_at_the_end};
 use super::{Workload, WorkloadContext};
 use crate::checker::{self, Verdict};
 use crate::history::{History, Notes};
@@ -76,11 +75,7 @@ impl Workload for Members {
     }
 
     async fn final_reads(&self, ctx: WorkloadContext) {
-        let ctx = &ctx;
-        let readers = last_readers(ctx, NAME)
-            .into_iter()
-            .map(|mut hand| async move { until_ok(ctx, &mut hand, &Last).await });
-        join_all(readers).await;
+        read_at_the_end(&ctx, NAME, &[Last]).await;
     }
 
     fn check(&self, history: &History) -> Vec<Verdict> {

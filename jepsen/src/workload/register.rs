@@ -9,14 +9,13 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use futures::future::join_all;
 use rand::Rng;
 use serde_json::{Value, json};
 
 use quorate::client::{ClientError, Condition, Page};
 
 use super::attempt::{Outcome, stood_in_the_way};
-use super::hand::{Ask, Hand, LastRead, Step, drive, last_readers, until_ok};
+use super::hand::{Ask, Hand, LastRead, Step, drive, read_at_the_end};
 use super::keys::{Key, Keys};
 use super::{Workload, WorkloadContext};
 use crate::checker::{self, Verdict};
@@ -210,14 +209,8 @@ impl LastRead for Last<'_> {
 
 /// Reads every key through every manager.
 pub async fn read_all(ctx: &WorkloadContext, workload: &'static str, names: &[String]) {
-    let readers = last_readers(ctx, workload)
-        .into_iter()
-        .map(|mut hand| async move {
-            for name in names {
-                until_ok(ctx, &mut hand, &Last(name)).await;
-            }
-        });
-    join_all(readers).await;
+    let lasts: Vec<_> = names.iter().map(|name| Last(name)).collect();
+    read_at_the_end(ctx, workload, &lasts).await;
 }
 
 #[async_trait]

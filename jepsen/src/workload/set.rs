@@ -6,14 +6,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use futures::future::join_all;
 use rand::Rng;
 use serde_json::{Value, json};
 
 use quorate::client::Condition;
 
 use super::attempt::Outcome;
-use super::hand::{Ask, Hand, LastRead, Step, drive, last_readers, until_ok};
+use super::hand::{Ask, Hand, LastRead, Step, drive, read_at_the_end};
 use super::pages;
 use super::{Workload, WorkloadContext};
 use crate::checker::{self, Verdict};
@@ -115,11 +114,7 @@ impl Workload for Set {
     }
 
     async fn final_reads(&self, ctx: WorkloadContext) {
-        let ctx = &ctx;
-        let readers = last_readers(ctx, NAME)
-            .into_iter()
-            .map(|mut hand| async move { until_ok(ctx, &mut hand, &Last).await });
-        join_all(readers).await;
+        read_at_the_end(&ctx, NAME, &[Last]).await;
     }
 
     fn check(&self, history: &History) -> Vec<Verdict> {
