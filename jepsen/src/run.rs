@@ -25,9 +25,11 @@ const FOUNDED_WITHIN: Duration = Duration::from_secs(30);
 /// How long operations under way may take to come to an end.
 const LOAD_ENDS_WITHIN: Duration = Duration::from_secs(60);
 /// How long a cluster that is late is waited for.
-const LATE_WITHIN: Duration = Duration::from_secs(30);
+const LATE_WITHIN: Duration = Duration::from_secs(20);
 /// How long the final reads may take.
 const FINAL_READS_WITHIN: Duration = Duration::from_secs(60);
+/// The same, of a cluster that does not serve.
+const LAST_TRY_WITHIN: Duration = Duration::from_secs(3);
 /// How long a fault stays at the least and at the most.
 const STAYS: (f64, f64) = (1.5, 4.0);
 
@@ -188,11 +190,14 @@ impl Test<'_> {
         ended.await.context("operations did not come to an end")??;
         self.cluster.heal().await?;
         let recovery = self.cluster.settle(RECOVERS_WITHIN).await;
-        if recovery.is_err() {
-            // Late is judged as late; what was lost is still to be seen.
-            let _ = self.cluster.settle(LATE_WITHIN).await;
-        }
-        self.final_reads().await?;
+        // Late is judged as late; what was lost is still to be seen, unless nothing serves any more.
+        let serves = recovery.is_ok() || self.cluster.settle(LATE_WITHIN).await.is_ok();
+        self.final_reads(if serves {
+            FINAL_READS_WITHIN
+        } else {
+            LAST_TRY_WITHIN
+        })
+        .await?;
         supervisor.abort_all();
         Ok(Events {
             strikes,
@@ -257,7 +262,7 @@ impl Test<'_> {
         Ok(strikes)
     }
 
-    async fn final_reads(&self) -> Result<()> {
+    async fn final_reads(&self, within: Duration) -> Result<()> {
         let stop = CancellationToken::new();
         let mut reads = JoinSet::new();
         for (index, workload) in (2000..).zip(&self.workloads) {
@@ -266,7 +271,7 @@ impl Test<'_> {
             context.pace = Arc::new(Pace::new(2000.0));
             reads.spawn(async move { workload.final_reads(context).await });
         }
-        let late = tokio::time::sleep(FINAL_READS_WITHIN);
+        let late = tokio::time::sleep(within);
         tokio::pin!(late);
         loop {
             tokio::select! {
