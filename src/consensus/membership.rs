@@ -274,7 +274,8 @@ impl Core {
             Some(to) => to,
             None => followers
                 .iter()
-                .filter(|(id, f)| f.healthy && voters.contains(id))
+                // Raft counts the leader among those it hears from, and nobody has more of its log.
+                .filter(|(id, f)| **id != self.me.id && f.healthy && voters.contains(id))
                 .max_by_key(|(_, f)| f.matched)
                 .map(|(id, _)| *id)
                 .ok_or_else(|| MembershipError::Conflict("no other voter is healthy".into()))?,

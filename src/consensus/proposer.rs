@@ -185,7 +185,8 @@ async fn append(core: &Core, mut proposals: Vec<Proposal>, deadline: Instant) ->
     proposals.iter_mut().for_each(|proposal| proposal.at = now);
     let mut offers = Vec::with_capacity(count);
     let mut results = match core.raft.client_write_many(proposals).await {
-        Ok(results) => results,
+        // Fused: raft that stops ends it early, and it may not be asked again then.
+        Ok(results) => results.fuse(),
         Err(fatal) => {
             offers.resize_with(count, || Offered::Unknown(fatal.to_string()));
             return offers;

@@ -98,7 +98,8 @@ async fn terms_do_not_go_back_when_all_managers_start_again() {
     let net = Net::default();
     let managers = three(&net).await;
     let mut before = term_of_leader(&managers, 0).await;
-    for _ in 0..3 {
+    for _ in 0..10 {
+        // Never to the leader itself, which has most of its own log.
         managers[0].consensus.transfer_leadership(None).await.unwrap();
         before = term_of_leader(&managers, before).await;
     }
@@ -125,4 +126,33 @@ async fn a_manager_that_is_away_is_not_dialed_without_a_pause() {
     let dials = net.dials.load(Ordering::Relaxed) - before;
     // Heartbeats dial twenty times a second, entries when their pause is over.
     assert!(dials < 200, "{dials} dials within a second");
+}
+
+/// A batch that waits when raft ends is answered, each proposal of it: nothing panics on the way.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_when_raft_ends_is_answered() {
+    let net = Net::default();
+    let mut managers = three(&net).await;
+    managers[0].put("k", "v").await.unwrap();
+    let last = managers.remove(leader(&managers));
+    stop_all(&net, managers).await;
+    let raft = &last.running.core.raft;
+    let index = || raft.metrics().borrow_watched().last_log_index;
+    let before = index();
+    let writes: Vec<_> = (0..8)
+        .map(|i| {
+            let consensus = last.consensus.clone();
+            let write = put(&format!("k{i}"), "v", Condition::Any);
+            tokio::spawn(async move { consensus.propose(None, write).await })
+        })
+        .collect();
+    eventually("all of them wait", || index() >= before.map(|index| index + 8)).await;
+    raft.shutdown().await.unwrap();
+    for write in writes {
+        let answer = write.await.unwrap().unwrap_err().to_string();
+        assert!(
+            !answer.contains("this manager stopped"),
+            "whoever offered it broke down: {answer}"
+        );
+    }
 }
