@@ -90,6 +90,7 @@ pub async fn matrix(options: &MatrixOptions) -> Result<bool> {
             stay: None,
             nodes: 3,
             seed: None,
+            set: Vec::new(),
             planted: None,
             binary: options.binary.clone(),
             store: options.store.clone(),

@@ -59,6 +59,9 @@ pub struct RunOptions {
     /// Chooses everything that is left to chance (default: another each time; it is printed)
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Sets a key of the managers' configuration, such as `raft.snapshot_every=100`; repeat it for more
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// Turns on a planted bug of a binary that was built with them
     #[arg(long, value_name = "NAME")]
     pub planted: Option<String>,

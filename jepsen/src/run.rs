@@ -85,9 +85,10 @@ pub async fn run(options: &RunOptions) -> Result<Outcome> {
         spare: plan.tools.spare,
         disks: plan.tools.disks,
         clocks: plan.tools.clocks,
+        environment: options.planted.iter().map(|name| planted(name)).collect(),
+        settings: options.set.clone(),
     };
-    let environment = options.planted.iter().map(|name| planted(name)).collect();
-    let cluster = Cluster::start(&dir, &binary, &needs, environment, Arc::clone(&recorder)).await?;
+    let cluster = Cluster::start(&dir, &binary, &needs, Arc::clone(&recorder)).await?;
     let test = Test {
         cluster,
         recorder,

@@ -47,6 +47,10 @@ pub struct Needs {
     pub spare: u64,
     pub disks: bool,
     pub clocks: bool,
+    /// Environment of every manager.
+    pub environment: Vec<(String, String)>,
+    /// Keys of every manager's configuration, each as `key=value`.
+    pub settings: Vec<String>,
 }
 
 /// Who leads.
@@ -84,7 +88,6 @@ impl Cluster {
         dir: &Path,
         binary: &Path,
         needs: &Needs,
-        environment: Vec<(String, String)>,
         recorder: Arc<Recorder>,
     ) -> Result<Arc<Self>> {
         let ledger = Arc::new(Ledger::open()?);
@@ -100,7 +103,8 @@ impl Cluster {
             binary: binary.to_owned(),
             bundle,
             ledger: Arc::clone(&ledger),
-            environment,
+            environment: needs.environment.clone(),
+            settings: needs.settings.clone(),
         };
         let mut seats = Vec::new();
         for place in &net.places {

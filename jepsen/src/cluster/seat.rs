@@ -45,6 +45,8 @@ pub struct House {
     pub ledger: Arc<Ledger>,
     /// Environment of every manager.
     pub environment: Vec<(String, String)>,
+    /// Keys of every manager's configuration, each as `key=value`.
+    pub settings: Vec<String>,
 }
 
 /// A seat.
@@ -132,7 +134,8 @@ impl Seat {
             .arg("--")
             .arg(&self.house.binary)
             .args(["manager", "--config"])
-            .arg(self.file());
+            .arg(self.file())
+            .args(self.house.settings.iter().flat_map(|setting| ["--set", setting]));
         command.envs(self.house.environment.iter().chain(more).cloned());
         if let Some(clock) = &self.clock {
             command.envs(clock.environment());

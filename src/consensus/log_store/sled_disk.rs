@@ -188,11 +188,12 @@ fn describe(panic: &(dyn Any + Send)) -> String {
 }
 
 fn open_sled(dir: &Path) -> sled::Result<sled::Db> {
+    let flush_every = (!planted!(SkipFsync)).then_some(FLUSH_EVERY.as_millis() as u64);
     let config = sled::Config::new()
         .path(dir)
         .segment_size(SEGMENT)
         .cache_capacity(CACHE)
-        .flush_every_ms(Some(FLUSH_EVERY.as_millis() as u64));
+        .flush_every_ms(flush_every);
     let start = Instant::now();
     loop {
         let error = match catch_unwind(AssertUnwindSafe(|| config.open())) {
