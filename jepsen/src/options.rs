@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{matrix, nemesis, net, report, run, workload};
+use crate::machine::{Choice, Machine};
+use crate::{matrix, nemesis, report, run, workload};
 
 /// Breaks a cluster of real managers under load, and judges what clients were told.
 ///
@@ -55,6 +56,9 @@ pub struct RunOptions {
     /// Chooses everything that is left to chance (default: another each time; it is printed)
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Where managers are
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    pub network: Choice,
     /// Turns on a planted bug of a binary that was built with them
     #[arg(long, value_name = "NAME")]
     pub planted: Option<String>,
@@ -81,6 +85,9 @@ pub struct MatrixOptions {
     /// Operations a second
     #[arg(long, default_value_t = 500)]
     pub rate: u64,
+    /// Where managers are
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    pub network: Choice,
     /// The manager's binary (default: `quorate` beside this program)
     #[arg(long, value_name = "PATH")]
     pub binary: Option<PathBuf>,
@@ -110,12 +117,12 @@ pub fn act(options: &Options) -> Result<bool> {
 async fn dispatch(verb: &Verb) -> Result<bool> {
     match verb {
         Verb::Run(options) => {
-            ready().await?;
-            Ok(run::run(options).await?.passed)
+            let machine = Machine::find(options.network).await?;
+            Ok(run::run(options, &machine).await?.passed)
         }
         Verb::Matrix(options) => {
-            ready().await?;
-            matrix::matrix(options).await
+            let machine = Machine::find(options.network).await?;
+            matrix::matrix(options, &machine).await
         }
         Verb::List => {
             list();
@@ -123,13 +130,6 @@ async fn dispatch(verb: &Verb) -> Result<bool> {
         }
         Verb::Check { history } => check(history),
     }
-}
-
-/// Says what is missing before anything is begun.
-async fn ready() -> Result<()> {
-    net::permitted()
-        .await
-        .context("network namespaces and iptables are needed, and root for both")
 }
 
 fn list() {

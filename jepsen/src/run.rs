@@ -15,7 +15,8 @@ use crate::checker::Verdict;
 use crate::cluster::{Cluster, Exit, Needs, Watch, Watched};
 use crate::history::Recorder;
 use crate::judge;
-use crate::nemesis::{Field, Lane, Plan, RECOVERS_WITHIN, Strike, drive};
+use crate::machine::Machine;
+use crate::nemesis::{Field, Lane, LeftOut, Plan, RECOVERS_WITHIN, Strike, drive};
 use crate::options::RunOptions;
 use crate::report;
 use crate::workload::{self, Pace, Workload, WorkloadContext};
@@ -59,10 +60,10 @@ pub struct Events {
 ///
 /// # Errors
 /// It could not be run.
-pub async fn run(options: &RunOptions) -> Result<Outcome> {
+pub async fn run(options: &RunOptions, machine: &Machine) -> Result<Outcome> {
     let seed = options.seed.unwrap_or_else(rand::random);
     let workloads = chosen(&options.workload)?;
-    let plan = Plan::of(&options.nemesis)?;
+    let plan = Plan::of(&options.nemesis, &|tools| machine.lacks(tools))?;
     let binary = binary(options.binary.as_deref())?;
     let dir = directory(options, seed)?;
     eprintln!(
@@ -72,6 +73,10 @@ pub async fn run(options: &RunOptions) -> Result<Outcome> {
         options.nemesis.join(", "),
         options.time
     );
+    eprintln!("  network: {}", machine.network());
+    for left_out in &plan.left_out {
+        eprintln!("  left out {left_out}");
+    }
     let history = dir.join("history.jsonl");
     let recorder = Recorder::create(&history)
         .with_context(|| format!("{} cannot be written", history.display()))
@@ -81,6 +86,7 @@ pub async fn run(options: &RunOptions) -> Result<Outcome> {
         spare: plan.tools.spare,
         disks: plan.tools.disks,
         clocks: plan.tools.clocks,
+        network: machine.network,
     };
     let environment = options.planted.iter().map(|name| planted(name)).collect();
     let cluster = Cluster::start(&dir, &binary, &needs, environment, Arc::clone(&recorder)).await?;
@@ -90,6 +96,8 @@ pub async fn run(options: &RunOptions) -> Result<Outcome> {
         workloads,
         seed,
         options,
+        network: machine.network(),
+        left_out: plan.left_out.iter().map(LeftOut::to_string).collect(),
     };
     let events = test.carry_out(plan).await?;
     let outcome = test.judge(&dir, events)?;
@@ -158,6 +166,8 @@ struct Test<'a> {
     workloads: Vec<Arc<dyn Workload>>,
     seed: u64,
     options: &'a RunOptions,
+    network: String,
+    left_out: Vec<String>,
 }
 
 impl Test<'_> {
@@ -306,6 +316,8 @@ impl Test<'_> {
             rate: self.options.rate,
             seconds: self.options.time,
             seed: self.seed,
+            network: self.network.clone(),
+            left_out: self.left_out.clone(),
             planted: self.options.planted.clone(),
             more: json!({"strikes": events.strikes, "exits": events.exits}),
         };
