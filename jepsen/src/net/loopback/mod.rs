@@ -23,6 +23,7 @@ use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use tokio::net::TcpListener;
 use tokio::process::Command;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::owner::Tenants;
@@ -98,6 +99,8 @@ impl Loopback {
         let ways = Arc::new(Ways::between(bound.len() as u64));
         let tenants = Arc::<Tenants>::default();
         let (mut places, mut proxies) = (Vec::new(), JoinSet::new());
+        let (desk, asked) = mpsc::unbounded_channel();
+        proxies.spawn(owner::answer(asked, Arc::clone(&tenants)));
         for (seat, address, listeners) in bound {
             places.push((seat, address));
             for (port, listener) in listeners.into_iter().filter_map(with_port) {
@@ -106,7 +109,7 @@ impl Loopback {
                     front: SocketAddrV4::new(address, port),
                     behind: SocketAddrV4::new(address, port + BEHIND),
                     ways: Arc::clone(&ways),
-                    tenants: Arc::clone(&tenants),
+                    desk: desk.clone(),
                 };
                 proxies.spawn(proxy::serve(listener, Arc::new(door)));
             }

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::Ways;
-use super::owner::{self, Tenants};
+use super::owner::{self, Question};
 use super::way::Way;
 use crate::net::End;
 
@@ -37,7 +37,8 @@ pub struct Door {
     /// Where the manager listens.
     pub behind: SocketAddrV4,
     pub ways: Arc<Ways>,
-    pub tenants: Arc<Tenants>,
+    /// Where is known whose a connection is.
+    pub desk: mpsc::UnboundedSender<Question>,
 }
 
 /// A part of a stream, and when it came.
@@ -74,7 +75,7 @@ pub async fn serve(listener: TcpListener, door: Arc<Door>) {
 impl Door {
     async fn admit(&self, caller: TcpStream, peer: SocketAddrV4) {
         let here = End::Seat(self.seat);
-        let owner = owner::find(peer, self.front, &self.tenants).await;
+        let owner = owner::find(peer, self.front, &self.desk).await;
         let ways = owner.and_then(|from| Some((self.ways.get(from, here)?, self.ways.get(here, from)?)));
         let Some((there, back)) = ways else {
             // A connection of nobody's would be a way around every cut.
