@@ -54,7 +54,7 @@ bench: build
 	$(CARGO) build --release --locked --package quorate-bench
 	target/release/quorate-bench $(ARGS)
 
-## Every fault set with every workload against real managers, and a table. Linux, as root: see jepsen/README.md.
+## Every fault set with every workload against real managers, and a table. Linux, best as root: see jepsen/README.md.
 jepsen: build
 	$(CARGO) build --release --locked --package jepsen
 	target/release/jepsen matrix $(ARGS)

@@ -10,8 +10,9 @@
 //! | `options` | the command line |
 //! | `run`, `matrix` | one test from start to verdict; every fault set with every workload |
 //! | `judge` | what is judged of the run itself: faults in effect, managers behaving, recovery, enough happening |
+//! | `machine` | what this machine lets us do, and so which network there is and which faults |
 //! | `cluster` | managers as processes: bundle, start, kill, restart, what they say of themselves |
-//! | `net` | namespaces, packet filters, links that are slow and lossy |
+//! | `net` | namespaces, packet filters, links that are slow and lossy; or proxies on the loopback |
 //! | `disk` | a file system that forgets what was not synced, fills up, slows down and fails |
 //! | `nemesis` | the faults, one family a file, each with evidence that it was in effect |
 //! | `workload` | what clients do, and what they were told |
@@ -28,6 +29,7 @@ pub mod cluster;
 pub mod disk;
 pub mod history;
 pub mod judge;
+pub mod machine;
 pub mod matrix;
 pub mod nemesis;
 pub mod net;

@@ -1,8 +1,10 @@
 //! Every fault set with every workload, one run after the other, and a table at the end.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 
+use crate::machine::Machine;
+use crate::nemesis::Plan;
 use crate::options::{MatrixOptions, RunOptions};
 use crate::run::{Outcome, run};
 
@@ -66,8 +68,9 @@ const QUICK_TIME: u64 = 15;
 /// Runs the matrix; whether all of it passed.
 ///
 /// # Errors
-/// A run could not be carried out; its row says so, and the others go on.
-pub async fn matrix(options: &MatrixOptions) -> Result<bool> {
+/// No fault set is left, or the table cannot be written. A run that could not be carried out is a row that says so, and
+/// the others go on.
+pub async fn matrix(options: &MatrixOptions, machine: &Machine) -> Result<bool> {
     let sets: Vec<_> = SETS
         .iter()
         .filter(|(name, _, quick)| {
@@ -82,31 +85,54 @@ pub async fn matrix(options: &MatrixOptions) -> Result<bool> {
         .unwrap_or(if options.quick { QUICK_TIME } else { TIME });
     let mut rows = Vec::new();
     for (name, faults, _) in &sets {
+        let nemesis: Vec<_> = faults.iter().map(|fault| (*fault).to_owned()).collect();
+        if let Err(why) = Plan::of(&nemesis, &|tools| machine.lacks(tools)) {
+            eprintln!("left out {name}: {why:#}");
+            rows.push((*name, Row::LeftOut(why)));
+            continue;
+        }
         let one = RunOptions {
             workload: vec!["all".to_owned()],
-            nemesis: faults.iter().map(|fault| (*fault).to_owned()).collect(),
+            nemesis,
             time,
             rate: options.rate,
             stay: None,
             nodes: 3,
             seed: None,
             set: Vec::new(),
+            network: options.network,
             planted: None,
             binary: options.binary.clone(),
             store: options.store.clone(),
         };
-        rows.push((*name, run(&one).await));
+        rows.push((*name, Row::Run(run(&one, machine).await)));
     }
+    let left_out = rows
+        .iter()
+        .filter(|(_, row)| matches!(row, Row::LeftOut(_)))
+        .count();
+    ensure!(left_out < rows.len(), "nothing of it can be done on this machine");
     let (table, passed) = table(&rows);
     println!("\n{table}");
     let passed_word = if passed { "all passed" } else { "NOT all passed" };
-    println!("{passed_word}: {} fault sets, {time} s each", rows.len());
-    std::fs::write(options.store.join("matrix.md"), format!("{table}\n"))
+    let ran = rows.len() - left_out;
+    let network = machine.network();
+    let told =
+        format!("{passed_word}: {ran} fault sets, {time} s each, {left_out} left out; network: {network}");
+    println!("{told}");
+    std::fs::write(options.store.join("matrix.md"), format!("{table}\n\n{told}\n"))
         .context("the table cannot be written")?;
     Ok(passed)
 }
 
-fn table(rows: &[(&str, Result<Outcome>)]) -> (Table, bool) {
+/// What came of a fault set.
+enum Row {
+    Run(Result<Outcome>),
+    /// This machine can't do it.
+    LeftOut(Error),
+}
+
+fn table(rows: &[(&str, Row)]) -> (Table, bool) {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
     table.set_header([
@@ -118,26 +144,28 @@ fn table(rows: &[(&str, Result<Outcome>)]) -> (Table, bool) {
         "what did not hold",
     ]);
     let mut passed = true;
-    for (name, outcome) in rows {
-        let cells = match outcome {
-            Ok(outcome) => {
+    for (name, row) in rows {
+        let cells = match row {
+            Row::Run(Ok(outcome)) => {
                 passed &= outcome.passed;
                 cells(outcome)
             }
-            Err(error) => {
+            Row::Run(Err(error)) => {
                 passed = false;
-                [
-                    "could not be run".to_owned(),
-                    String::new(),
-                    String::new(),
-                    String::new(),
-                    format!("{error:#}"),
-                ]
+                not_run("could not be run", error)
             }
+            Row::LeftOut(why) => not_run("left out", why),
         };
         table.add_row(std::iter::once((*name).to_owned()).chain(cells));
     }
     (table, passed)
+}
+
+fn not_run(verdict: &str, why: &Error) -> [String; 5] {
+    let mut cells = [const { String::new() }; 5];
+    cells[0] = verdict.to_owned();
+    cells[4] = format!("{why:#}");
+    cells
 }
 
 fn cells(outcome: &Outcome) -> [String; 5] {
@@ -164,4 +192,27 @@ fn cells(outcome: &Outcome) -> [String; 5] {
         slowest.map_or_else(String::new, |slowest| format!("{:.1} s", slowest.as_secs_f64())),
         wrong.join(", "),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise it would be left out, as what a machine can't do is.
+    #[test]
+    fn every_fault_set_is_made_of_faults_there_are() {
+        for (name, faults, _) in SETS {
+            let nemesis: Vec<_> = faults.iter().map(|fault| (*fault).to_owned()).collect();
+            assert!(Plan::of(&nemesis, &|_| None).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_left_out_is_in_the_table_and_no_failure() {
+        let left_out = [("lossy links", Row::LeftOut(anyhow::anyhow!("no packets")))];
+        let (shown, passed) = table(&left_out);
+        assert!(passed && shown.to_string().contains("no packets"), "{shown}");
+        let broken = [("lossy links", Row::Run(Err(anyhow::anyhow!("no packets"))))];
+        assert!(!table(&broken).1);
+    }
 }

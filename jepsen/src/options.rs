@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{matrix, nemesis, net, report, run, workload};
+use crate::machine::{Choice, Machine};
+use crate::{matrix, nemesis, report, run, workload};
 
 /// Breaks a cluster of real managers under load, and judges what clients were told.
 ///
@@ -62,6 +63,9 @@ pub struct RunOptions {
     /// Sets a key of the managers' configuration, such as `raft.snapshot_every=100`; repeat it for more
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Where managers are
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    pub network: Choice,
     /// Turns on a planted bug of a binary that was built with them
     #[arg(long, value_name = "NAME")]
     pub planted: Option<String>,
@@ -88,6 +92,9 @@ pub struct MatrixOptions {
     /// Operations a second
     #[arg(long, default_value_t = 500)]
     pub rate: u64,
+    /// Where managers are
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    pub network: Choice,
     /// The manager's binary (default: `quorate` beside this program)
     #[arg(long, value_name = "PATH")]
     pub binary: Option<PathBuf>,
@@ -127,12 +134,12 @@ pub fn act(options: &Options) -> Result<bool> {
 async fn dispatch(verb: &Verb) -> Result<bool> {
     match verb {
         Verb::Run(options) => {
-            ready().await?;
-            Ok(run::run(options).await?.passed)
+            let machine = Machine::find(options.network).await?;
+            Ok(run::run(options, &machine).await?.passed)
         }
         Verb::Matrix(options) => {
-            ready().await?;
-            matrix::matrix(options).await
+            let machine = Machine::find(options.network).await?;
+            matrix::matrix(options, &machine).await
         }
         Verb::List => {
             list();
@@ -140,13 +147,6 @@ async fn dispatch(verb: &Verb) -> Result<bool> {
         }
         Verb::Check { history } => check(history),
     }
-}
-
-/// Says what is missing before anything is begun.
-async fn ready() -> Result<()> {
-    net::permitted()
-        .await
-        .context("network namespaces and iptables are needed, and root for both")
 }
 
 fn list() {

@@ -15,7 +15,8 @@ use crate::checker::Verdict;
 use crate::cluster::{Cluster, Exit, Needs, Watch, Watched};
 use crate::history::Recorder;
 use crate::judge;
-use crate::nemesis::{Field, Lane, Plan, RECOVERS_WITHIN, Strike, drive};
+use crate::machine::Machine;
+use crate::nemesis::{Field, Lane, LeftOut, Plan, RECOVERS_WITHIN, Strike, drive};
 use crate::options::RunOptions;
 use crate::report;
 use crate::workload::{self, Pace, Workload, WorkloadContext};
@@ -63,10 +64,10 @@ pub struct Events {
 ///
 /// # Errors
 /// It could not be run.
-pub async fn run(options: &RunOptions) -> Result<Outcome> {
+pub async fn run(options: &RunOptions, machine: &Machine) -> Result<Outcome> {
     let seed = options.seed.unwrap_or_else(rand::random);
     let workloads = chosen(&options.workload)?;
-    let plan = Plan::of(&options.nemesis)?;
+    let plan = Plan::of(&options.nemesis, &|tools| machine.lacks(tools))?;
     let binary = binary(options.binary.as_deref())?;
     let dir = directory(options, seed)?;
     eprintln!(
@@ -76,6 +77,10 @@ pub async fn run(options: &RunOptions) -> Result<Outcome> {
         options.nemesis.join(", "),
         options.time
     );
+    eprintln!("  network: {}", machine.network());
+    for left_out in &plan.left_out {
+        eprintln!("  left out {left_out}");
+    }
     let history = dir.join("history.jsonl");
     let recorder = Recorder::create(&history)
         .with_context(|| format!("{} cannot be written", history.display()))
@@ -87,6 +92,7 @@ pub async fn run(options: &RunOptions) -> Result<Outcome> {
         clocks: plan.tools.clocks,
         environment: options.planted.iter().map(|name| planted(name)).collect(),
         settings: options.set.clone(),
+        network: machine.network,
     };
     let cluster = Cluster::start(&dir, &binary, &needs, Arc::clone(&recorder)).await?;
     let test = Test {
@@ -95,6 +101,8 @@ pub async fn run(options: &RunOptions) -> Result<Outcome> {
         workloads,
         seed,
         options,
+        network: machine.network(),
+        left_out: plan.left_out.iter().map(LeftOut::to_string).collect(),
     };
     let events = test.carry_out(plan).await?;
     let outcome = test.judge(&dir, events)?;
@@ -163,6 +171,8 @@ struct Test<'a> {
     workloads: Vec<Arc<dyn Workload>>,
     seed: u64,
     options: &'a RunOptions,
+    network: String,
+    left_out: Vec<String>,
 }
 
 impl Test<'_> {
@@ -317,6 +327,8 @@ impl Test<'_> {
             rate: self.options.rate,
             seconds: self.options.time,
             seed: self.seed,
+            network: self.network.clone(),
+            left_out: self.left_out.clone(),
             planted: self.options.planted.clone(),
             more: json!({"strikes": events.strikes, "exits": events.exits}),
         };

@@ -7,10 +7,11 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use tokio::process::Command;
 
-/// Ports of every manager: each has an address of its own.
+/// Ports under which every manager is known: each has an address of its own.
 pub const API: u16 = 7400;
 const PEERS: u16 = 7401;
 const SESSIONS: u16 = 7402;
+pub const PORTS: [u16; 3] = [API, PEERS, SESSIONS];
 
 /// A snapshot after so many entries: often enough that every run has several, on every manager.
 const SNAPSHOT_EVERY: u64 = 2_000;
@@ -26,7 +27,8 @@ pub enum Entry {
     Joiner { through: Vec<IpAddr>, token: PathBuf },
 }
 
-/// The configuration file of a manager: all that the harness knows of its form.
+/// The configuration file of a manager: all that the harness knows of its form. It listens on ports `behind` above those
+/// it is known under.
 ///
 /// # Errors
 /// A path is not text.
@@ -35,6 +37,7 @@ pub fn configuration(
     bundle: &Path,
     name: &str,
     own: (u64, IpAddr),
+    behind: u16,
     entry: &Entry,
 ) -> Result<String> {
     #[derive(Serialize)]
@@ -50,6 +53,7 @@ pub fn configuration(
     #[derive(Serialize)]
     struct Listener {
         listen: SocketAddr,
+        advertise: SocketAddr,
     }
     #[derive(Serialize, Default)]
     struct Bootstrap<'a> {
@@ -78,7 +82,8 @@ pub fn configuration(
     }
     let (id, address) = own;
     let listener = |port| Listener {
-        listen: (address, port).into(),
+        listen: (address, port + behind).into(),
+        advertise: (address, port).into(),
     };
     let bootstrap = match entry {
         Entry::Founder { peers } => Bootstrap {
@@ -166,6 +171,7 @@ mod tests {
             Path::new("/b"),
             "manager-2",
             (2, at(12)),
+            0,
             &founder,
         );
         let file: toml::Table = text.unwrap().parse().unwrap();
@@ -181,10 +187,13 @@ mod tests {
             Path::new("/b"),
             "manager-3",
             (3, at(13)),
+            100,
             &joiner,
         );
         let file: toml::Table = text.unwrap().parse().unwrap();
         assert_eq!(file["bootstrap"]["join"][0].as_str(), Some("10.0.0.11:7402"));
         assert!(file["bootstrap"].get("id").is_none());
+        assert_eq!(file["peers"]["listen"].as_str(), Some("10.0.0.13:7501"));
+        assert_eq!(file["peers"]["advertise"].as_str(), Some("10.0.0.13:7401"));
     }
 }

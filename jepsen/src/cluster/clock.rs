@@ -27,16 +27,23 @@ impl Clock {
     /// # Errors
     /// The library is not installed, or the file cannot be written.
     pub fn make(dir: &Path) -> Result<Self> {
-        let library = LIBRARIES
-            .into_iter()
-            .find(|path| Path::new(path).exists())
-            .context("libfaketime is not installed (Debian: `apt install libfaketime`)")?;
         let clock = Self {
-            library,
+            library: Self::library()?,
             file: dir.join("clock"),
         };
         clock.set(0.0)?;
         Ok(clock)
+    }
+
+    /// The library, which clocks need.
+    ///
+    /// # Errors
+    /// It is not installed.
+    pub fn library() -> Result<&'static str> {
+        LIBRARIES
+            .into_iter()
+            .find(|path| Path::new(path).exists())
+            .context("libfaketime is not installed (Debian: `apt install libfaketime`)")
     }
 
     /// Sets it so many seconds off.

@@ -6,15 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use serde::{Deserialize, Serialize};
 
 /// How long killed processes may take to be gone.
@@ -81,8 +82,14 @@ impl Ledger {
     /// # Errors
     /// It cannot be written.
     pub fn open() -> Result<Self> {
-        let dir = std::env::temp_dir().join("quorate-jepsen");
+        let user = geteuid();
+        let dir = std::env::temp_dir().join(format!("quorate-jepsen-{user}"));
         fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+        // What stands in somebody else's ledger is not ours to undo.
+        let owner = fs::metadata(&dir)
+            .context("a directory that was just made is gone")?
+            .uid();
+        ensure!(owner == user.as_raw(), "{} is not ours", dir.display());
         undo_leftovers(&dir);
         let owner = Started::find(nix::unistd::getpid().as_raw());
         let path = dir.join(format!(
@@ -170,7 +177,10 @@ fn undo(made: &Made) {
     match made {
         Made::Process(started) => end(*started),
         Made::Mount(path) => {
-            let _ = umount2(path, MntFlags::MNT_DETACH);
+            if umount2(path, MntFlags::MNT_DETACH).is_err() {
+                // Who is not root may take down what they mounted, by this program only.
+                quietly("fusermount3", &["-uzq", &path.to_string_lossy()]);
+            }
         }
         Made::Namespace(name) => quietly("ip", &["netns", "del", name]),
         Made::Link(name) => quietly("ip", &["link", "del", name]),

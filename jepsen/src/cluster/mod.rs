@@ -22,7 +22,6 @@ use anyhow::{Context, Result};
 use futures::future::{FutureExt, join_all};
 use quorate::client::Client;
 use quorate::client::types::ClusterStatus;
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
 pub use self::bundle::Entry;
@@ -32,7 +31,7 @@ pub use self::seat::{Cut, Exit, House, Seat, Tenant};
 pub use self::watch::{Watch, Watched};
 use crate::disk::Disk;
 use crate::history::Recorder;
-use crate::net::{Filter, Links, Net};
+use crate::net::{self, Network};
 use crate::workload::Endpoint;
 
 /// How often the supervisor looks after its managers, and how long it waits before it starts one again.
@@ -51,6 +50,7 @@ pub struct Needs {
     pub environment: Vec<(String, String)>,
     /// Keys of every manager's configuration, each as `key=value`.
     pub settings: Vec<String>,
+    pub network: net::Kind,
 }
 
 /// Who leads.
@@ -63,9 +63,7 @@ pub struct Leader {
 /// A cluster.
 pub struct Cluster {
     pub seats: Vec<Arc<Seat>>,
-    pub net: Arc<Net>,
-    pub filter: Filter,
-    links: OnceCell<Links>,
+    pub network: Arc<dyn Network>,
     founders: u64,
     dir: PathBuf,
     /// Speaks to all founders' seats.
@@ -98,47 +96,47 @@ impl Cluster {
             std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
         };
         let (ca, token) = (read("ca.pem")?, read("admin.token")?.trim().to_owned());
-        let net = Arc::new(Net::make(Arc::clone(&ledger), needs.managers + needs.spare).await?);
+        let count = needs.managers + needs.spare;
+        let network = net::make(needs.network, Arc::clone(&ledger), count, &bundle::PORTS).await?;
         let house = House {
             binary: binary.to_owned(),
             bundle,
             ledger: Arc::clone(&ledger),
             environment: needs.environment.clone(),
             settings: needs.settings.clone(),
+            network: Arc::clone(&network),
         };
         let mut seats = Vec::new();
-        for place in &net.places {
-            let dir = dir.join(format!("seat-{}", place.seat));
+        let places = network.places();
+        for (number, address) in &places {
+            let dir = dir.join(format!("seat-{number}"));
             std::fs::create_dir_all(dir.join("data")).context("a seat's directory cannot be made")?;
-            let url = format!("https://{}:{}", place.address, bundle::API);
+            let url = format!("https://{address}:{}", bundle::API);
             let disk = needs.disks.then(|| Disk::mount(&dir.join("data"), &ledger));
             let clock = needs.clocks.then(|| Clock::make(&dir));
             seats.push(Arc::new(Seat {
-                number: place.seat,
-                address: place.address.into(),
+                number: *number,
+                address: (*address).into(),
                 client: client(&[url], &ca, &token)?,
                 disk: disk.transpose()?,
                 clock: clock.transpose()?,
                 dir,
-                namespace: place.namespace.clone(),
                 house: house.clone(),
                 tenant: tokio::sync::Mutex::default(),
                 wiped: AtomicU64::new(0),
                 pid: AtomicI32::new(0),
             }));
         }
-        let urls: Vec<_> = net.places[..needs.managers as usize]
+        let urls: Vec<_> = places[..needs.managers as usize]
             .iter()
-            .map(|place| format!("https://{}:{}", place.address, bundle::API))
+            .map(|(_, address)| format!("https://{address}:{}", bundle::API))
             .collect();
         let cluster = Arc::new(Self {
-            filter: Filter::new(Arc::clone(&net)),
-            links: OnceCell::new(),
             client: client(&urls, &ca, &token)?,
             founders: needs.managers,
             dir: dir.to_owned(),
             seats,
-            net,
+            network,
             ca,
             token,
             recorder,
@@ -255,25 +253,12 @@ impl Cluster {
         }
     }
 
-    /// The switch for links that misbehave; made when first needed.
-    ///
-    /// # Errors
-    /// It cannot be made.
-    pub async fn links(&self) -> Result<&Links> {
-        self.links
-            .get_or_try_init(|| Links::open(Arc::clone(&self.net)))
-            .await
-    }
-
     /// Undoes every fault that may still be in effect, and starts whoever is missing.
     ///
     /// # Errors
     /// Something cannot be undone.
     pub async fn heal(&self) -> Result<()> {
-        self.filter.mend_all().await?;
-        if let Some(links) = self.links.get() {
-            links.mend_all().await?;
-        }
+        self.network.heal().await?;
         for seat in &self.seats {
             if let Some(disk) = &seat.disk {
                 disk.mend();

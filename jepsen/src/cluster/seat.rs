@@ -22,6 +22,7 @@ use super::clock::Clock;
 use super::ledger::Ledger;
 use super::process::Process;
 use crate::disk::{Disk, Dropped};
+use crate::net::Network;
 
 /// How long the kernel may take to end a process that was struck down.
 const STRUCK_DOWN_GOES: Duration = Duration::from_secs(10);
@@ -38,11 +39,12 @@ pub struct Exit {
 }
 
 /// What all seats of a cluster have in common.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct House {
     pub binary: PathBuf,
     pub bundle: PathBuf,
     pub ledger: Arc<Ledger>,
+    pub network: Arc<dyn Network>,
     /// Environment of every manager.
     pub environment: Vec<(String, String)>,
     /// Keys of every manager's configuration, each as `key=value`.
@@ -60,7 +62,6 @@ pub struct Seat {
     pub clock: Option<Clock>,
     /// Where data, configuration and log are.
     pub dir: PathBuf,
-    pub(super) namespace: String,
     pub(super) house: House,
     pub(super) tenant: Mutex<Tenant>,
     /// How often data was wiped here, and the process that runs (0 for none): what tells one manager from the next.
@@ -120,19 +121,16 @@ impl Seat {
             &self.house.bundle,
             &name,
             (self.number, self.address),
+            self.house.network.behind(),
             entry,
         )?;
         std::fs::write(self.file(), text).context("a configuration cannot be written")
     }
 
-    fn command(&self, more: &[(String, String)]) -> Command {
-        // `nsenter` becomes the manager, and keeps its process id.
-        let mut command = Command::new("nsenter");
+    fn command(&self, more: &[(String, String)]) -> Result<Command> {
+        let mut command = self.house.network.command(self.number, &self.house.binary)?;
         bundle::without_settings(&mut command);
         command
-            .arg(format!("--net=/run/netns/{}", self.namespace))
-            .arg("--")
-            .arg(&self.house.binary)
             .args(["manager", "--config"])
             .arg(self.file())
             .args(self.house.settings.iter().flat_map(|setting| ["--set", setting]));
@@ -140,7 +138,7 @@ impl Seat {
         if let Some(clock) = &self.clock {
             command.envs(clock.environment());
         }
-        command
+        Ok(command)
     }
 
     /// Starts the manager, if it does not run.
@@ -190,8 +188,9 @@ impl Seat {
         {
             return Ok(());
         }
-        let process = Process::spawn(self.command(more), &self.log(), Arc::clone(&self.house.ledger))
+        let process = Process::spawn(self.command(more)?, &self.log(), Arc::clone(&self.house.ledger))
             .with_context(|| format!("the manager of seat {}", self.number))?;
+        self.house.network.moved_in(self.number, process.pid());
         self.pid.store(process.pid(), Ordering::SeqCst);
         tenant.process = Some(process);
         Ok(())

@@ -150,6 +150,20 @@ impl Disk {
         })
     }
 
+    /// Whether this machine lets us mount one; why not, if not.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn permitted() -> Result<()> {
+        let at = std::env::temp_dir().join(format!("quorate-jepsen-disk-{}", std::process::id()));
+        std::fs::create_dir_all(&at).with_context(|| format!("{} cannot be made", at.display()))?;
+        let tried = Ledger::open()
+            .and_then(|ledger| Self::mount(&at, &Arc::new(ledger)))
+            .and_then(|_disk| std::fs::write(at.join("tried"), "x").context("nothing can be written to it"));
+        let _ = std::fs::remove_dir(&at);
+        tried
+    }
+
     /// Cuts the power, unless less than `least` is unsynced at this moment; gives what was dropped. `kill` sends the
     /// manager its end, while no operation can come in between; from then on nothing answers until
     /// [`Self::power_on`]. For `survives` see [`Image::cut`].

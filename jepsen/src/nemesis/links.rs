@@ -6,7 +6,7 @@ use anyhow::Result;
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::{Effect, Fault, Field};
+use super::{Effect, Fault, Field, Tools};
 use crate::net::Shape;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,13 @@ impl Fault for Links {
         }
     }
 
+    fn tools(&self) -> Tools {
+        Tools {
+            packets: self.shape().needs_packets(),
+            ..Tools::default()
+        }
+    }
+
     async fn strike(&self, field: &Field) -> Result<Effect> {
         let seats = field.running().await?;
         let numbers = || seats.iter().map(|seat| seat.number);
@@ -87,12 +94,12 @@ impl Fault for Links {
             .flat_map(|from| numbers().map(move |to| (from, to)))
             .filter(|(from, to)| from != to)
             .collect();
-        let links = field.cluster.links().await?;
-        let (before, shape) = (links.counts(), self.shape());
-        links.shape(&all, shape).await?;
+        let network = &field.cluster.network;
+        let (before, shape) = (network.counts().await?, self.shape());
+        network.shape(&all, shape).await?;
         field.stay().await;
-        let after = links.counts();
-        links.mend_all().await?;
+        let after = network.counts().await?;
+        network.unshape().await?;
         let seen = |wanted: bool, before: u64, after: u64| !wanted || after > before;
         let in_effect = after.carried > before.carried
             && seen(
@@ -106,7 +113,7 @@ impl Fault for Links {
         Ok(Effect {
             in_effect,
             leader_due: false,
-            evidence: json!({"shape": shape, "packets_before": before, "packets_after": after}),
+            evidence: json!({"shape": shape, "before": before, "after": after}),
             violation: None,
         })
     }

@@ -29,7 +29,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
 pub use self::drive::{Lane, RECOVERS_WITHIN, Strike, drive};
-pub use self::plan::{FAMILIES, Plan, families};
+pub use self::plan::{FAMILIES, LeftOut, Plan, families};
 use crate::cluster::Cluster;
 
 /// What a fault needs of the cluster it strikes.
@@ -37,6 +37,8 @@ use crate::cluster::Cluster;
 pub struct Tools {
     pub disks: bool,
     pub clocks: bool,
+    /// A network of packets, not of streams.
+    pub packets: bool,
     /// Empty seats.
     pub spare: u64,
 }

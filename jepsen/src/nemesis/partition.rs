@@ -120,17 +120,17 @@ impl Fault for Partition {
             seats.insert(0, leader);
         }
         let links = self.links(&seats, field.chance(|chance| chance.random()));
-        let filter = &field.cluster.filter;
-        filter.cut(&links).await?;
+        let network = &field.cluster.network;
+        network.cut(&links).await?;
         field.stay().await;
-        let mut blocked = filter.blocked().await?;
-        filter.mend(&links).await?;
+        let mut blocked = network.blocked().await?;
+        network.mend(&links).await?;
         blocked.retain(|link| links.contains(&(link.from, link.to)));
-        let packets: u64 = blocked.iter().map(|link| link.packets).sum();
+        let count: u64 = blocked.iter().map(|link| link.count).sum();
         Ok(Effect {
-            in_effect: packets > 0,
+            in_effect: count > 0,
             leader_due: self.0 == Cut::Leader,
-            evidence: json!({"blocked_packets": packets, "links": blocked}),
+            evidence: json!({"blocked": count, "links": blocked}),
             violation: None,
         })
     }

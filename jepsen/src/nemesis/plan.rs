@@ -1,9 +1,10 @@
 //! Which faults there are, by family, and what a run makes of the names it is given.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use super::clock::{ClockLeap, Leap};
 use super::crash::Crash;
@@ -59,25 +60,51 @@ pub struct Plan {
     /// Each lane strikes by itself, one fault after the other.
     pub lanes: Vec<Vec<Arc<dyn Fault>>>,
     pub tools: Tools,
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A fault of a family that this machine can't do.
+#[derive(Debug, Clone)]
+pub struct LeftOut {
+    pub fault: &'static str,
+    /// What is missing.
+    pub why: String,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.fault, self.why)
+    }
 }
 
 impl Plan {
-    /// From names of families and faults.
+    /// From names of families and faults. `lacks` says what of some tools this machine does not have. Where that is
+    /// something, families are taken without the faults that need it.
     ///
     /// # Errors
-    /// A name is none.
-    pub fn of(names: &[String]) -> Result<Self> {
+    /// A name is none; or what it stands for can't be done here, nothing of it.
+    pub fn of(names: &[String], lacks: &dyn Fn(Tools) -> Option<String>) -> Result<Self> {
         let mut lanes = vec![Vec::new()];
+        let mut left_out = Vec::new();
         for name in names {
-            match name.as_str() {
-                "none" => {}
-                "everything" => {
-                    for names in EVERYTHING {
-                        let faults = names.iter().map(|name| named(name));
-                        lanes.push(faults.collect::<Result<Vec<_>>>()?.concat());
-                    }
-                }
-                name => lanes[0].extend(named(name)?),
+            let asked = match name.as_str() {
+                "none" => continue,
+                "everything" => everything()?,
+                name => vec![named(name)?],
+            };
+            let before = left_out.len();
+            let mut asked: Vec<Vec<_>> = asked
+                .into_iter()
+                .map(|faults| without_lacking(faults, lacks, &mut left_out))
+                .collect();
+            if let Some(first) = left_out.get(before) {
+                let something = asked.iter().any(|faults| !faults.is_empty());
+                ensure!(something, "`{name}` can't be done on this machine: {}", first.why);
+            }
+            if name == "everything" {
+                lanes.append(&mut asked);
+            } else {
+                lanes[0].extend(asked.concat());
             }
         }
         lanes.retain(|lane| !lane.is_empty());
@@ -86,10 +113,44 @@ impl Plan {
             let needs = fault.tools();
             tools.disks |= needs.disks;
             tools.clocks |= needs.clocks;
+            tools.packets |= needs.packets;
             tools.spare = tools.spare.max(needs.spare);
         }
-        Ok(Self { lanes, tools })
+        Ok(Self {
+            lanes,
+            tools,
+            left_out,
+        })
     }
+}
+
+/// The lanes of `everything`.
+fn everything() -> Result<Vec<Vec<Arc<dyn Fault>>>> {
+    let lane = |names: &&[&str]| {
+        let faults = names.iter().map(|name| named(name));
+        Ok(faults.collect::<Result<Vec<_>>>()?.concat())
+    };
+    EVERYTHING.iter().map(lane).collect()
+}
+
+/// The faults that can be done here; notes the others.
+fn without_lacking(
+    faults: Vec<Arc<dyn Fault>>,
+    lacks: &dyn Fn(Tools) -> Option<String>,
+    left_out: &mut Vec<LeftOut>,
+) -> Vec<Arc<dyn Fault>> {
+    let (mut can, mut cannot) = (Vec::new(), Vec::new());
+    for fault in faults {
+        match lacks(fault.tools()) {
+            None => can.push(fault),
+            Some(why) => cannot.push(LeftOut {
+                fault: fault.name(),
+                why,
+            }),
+        }
+    }
+    left_out.append(&mut cannot);
+    can
 }
 
 /// All faults, by family.
@@ -191,9 +252,37 @@ mod tests {
         }
     }
 
+    fn planned(text: &str, lacks: &dyn Fn(Tools) -> Option<String>) -> Result<Plan> {
+        let names: Vec<_> = text.split(',').map(str::to_owned).collect();
+        Plan::of(&names, lacks)
+    }
+
+    #[test]
+    fn what_a_machine_lacks_is_left_out_of_families_and_refused_by_name() {
+        let streams = |tools: Tools| tools.packets.then(|| "no packets".to_owned());
+        let links = planned("links", &streams).unwrap();
+        assert_eq!(names(&links), [["links-slow", "links-narrow"]]);
+        let left_out: Vec<_> = links.left_out.iter().map(LeftOut::to_string).collect();
+        assert_eq!(left_out[0], "links-lossy: no packets");
+        assert_eq!(left_out.len(), 3);
+        let refused = planned("links-slow,links-lossy", &streams).err().unwrap();
+        assert_eq!(
+            refused.to_string(),
+            "`links-lossy` can't be done on this machine: no packets"
+        );
+        let bare = |tools: Tools| (tools.disks || tools.clocks).then(|| "nothing".to_owned());
+        assert!(planned("power", &bare).is_err());
+        assert!(planned("kill,power", &bare).is_err());
+        // A lane of nothing but disks and clocks is gone.
+        let everything = planned("everything", &bare).unwrap();
+        assert_eq!(everything.lanes.len(), 2);
+        assert!(!everything.tools.disks && !everything.tools.clocks);
+        assert_eq!(everything.left_out.len(), 5);
+    }
+
     #[test]
     fn a_plan_takes_families_and_faults_and_nothing_else() {
-        let plan = |text: &str| Plan::of(&text.split(',').map(str::to_owned).collect::<Vec<_>>());
+        let plan = |text: &str| planned(text, &|_| None);
         assert_eq!(
             names(&plan("kill-one,transfer").unwrap()),
             [["kill-one", "transfer"]]

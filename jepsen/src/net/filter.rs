@@ -6,19 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use futures::future::{FutureExt, try_join_all};
-use serde::Serialize;
 use tokio::sync::Mutex;
 
 use super::command::run;
-use super::{End, Net, Place};
-
-/// What one direction of a cut link dropped.
-#[derive(Debug, Clone, Serialize)]
-pub struct Blocked {
-    pub from: End,
-    pub to: End,
-    pub packets: u64,
-}
+use super::{Blocked, End, Net, Place};
 
 /// Which links are cut.
 #[derive(Debug)]
@@ -101,7 +92,7 @@ impl Filter {
         Ok(Blocked {
             from,
             to,
-            packets: packets(&listed, &rule[2], &rule[1]),
+            count: packets(&listed, &rule[2], &rule[1]),
         })
     }
 

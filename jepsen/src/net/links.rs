@@ -15,44 +15,18 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
 use rand::Rng;
-use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_tun::Tun;
 
 use super::command::run;
-use super::{Net, Place};
+use super::{Counts, Net, Place, Shape};
 
 /// The device in each namespace.
 const DEVICE: &str = "tun0";
 /// Packets on their way at most; more are dropped, as a switch with a full queue does.
 const QUEUE: usize = 20_000;
-
-/// How a link misbehaves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Shape {
-    pub delay: Duration,
-    /// At most so much more, at random.
-    pub jitter: Duration,
-    /// Shares of all packets, from 0 to 1.
-    pub loss: f64,
-    pub twice: f64,
-    /// These overtake those before them.
-    pub early: f64,
-    /// Bytes a second; without a bound when absent.
-    pub rate: Option<u64>,
-}
-
-/// What was done to packets so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    pub carried: u64,
-    pub delayed: u64,
-    pub lost: u64,
-    pub doubled: u64,
-    pub overtaking: u64,
-}
 
 #[derive(Debug, Default)]
 struct Counters {

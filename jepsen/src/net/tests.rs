@@ -72,7 +72,7 @@ async fn a_cut_link_is_silent_in_the_directions_that_were_cut_and_counts() {
     filter.cut(&[(End::Seat(1), End::Seat(2))]).await.unwrap();
     assert!(ask(&mut stream).is_err());
     let blocked = filter.blocked().await.unwrap();
-    assert!(blocked[0].packets > 0, "{blocked:?}");
+    assert!(blocked[0].count > 0, "{blocked:?}");
     // Others, and clients, are not concerned.
     ask(&mut dial(to).unwrap()).unwrap();
     filter.mend_all().await.unwrap();

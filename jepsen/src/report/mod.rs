@@ -42,6 +42,12 @@ pub struct Run {
     pub seconds: u64,
     /// What was left to chance.
     pub seed: u64,
+    /// Where managers were: in namespaces or on the loopback, and why.
+    #[serde(default)]
+    pub network: String,
+    /// Faults of families that could not be had, each with why.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// The bug that was planted on purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planted: Option<String>,

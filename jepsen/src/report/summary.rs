@@ -12,6 +12,9 @@ pub struct Summary {
     pub validity: Validity,
     /// The run's name.
     name: String,
+    /// Where it was run, and without what.
+    network: String,
+    left_out: Vec<String>,
     /// What speaks against it, what is not known, what holds.
     against: Vec<String>,
     unknown: Vec<String>,
@@ -44,6 +47,8 @@ impl Summary {
         Self {
             validity,
             name: run.name.clone(),
+            network: run.network.clone(),
+            left_out: run.left_out.clone(),
             against,
             unknown,
             holds,
@@ -83,6 +88,12 @@ impl fmt::Display for Summary {
             for line in lines {
                 writeln!(f, "  {word} {line}")?;
             }
+        }
+        if !self.network.is_empty() {
+            writeln!(f, "  network: {}", self.network)?;
+        }
+        for left_out in &self.left_out {
+            writeln!(f, "  left out {left_out}")?;
         }
         let figures = &self.figures;
         writeln!(

@@ -55,13 +55,21 @@ fn a_report_has_everything_and_runs_nothing_of_what_it_shows() {
     let dir = tempfile::tempdir().unwrap();
     let run = Run {
         name: HOSTILE.to_owned(),
+        network: "loopback with proxies".to_owned(),
+        left_out: vec!["links-lossy: there are no packets".to_owned()],
         ..Run::default()
     };
     let summary = write(dir.path(), &run, &history(), &[verdict(Validity::Valid)]).unwrap();
     assert!(summary.passes());
+    let told = summary.to_string();
+    assert!(
+        told.contains("loopback") && told.contains("links-lossy"),
+        "{told}"
+    );
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
     let results: Value = serde_json::from_str(&read("results.json")).unwrap();
     assert_eq!(results["valid"], true);
+    assert_eq!(results["run"]["network"], "loopback with proxies");
     assert_eq!(results["faults"][0]["fault"], "kill");
     assert_eq!(results["figures"]["by_kind"]["register write"]["ok"], 1);
     assert_eq!(read("history.edn").lines().count(), 10);
