@@ -189,9 +189,15 @@ fn describe(panic: &(dyn Any + Send)) -> String {
 
 fn open_sled(dir: &Path) -> sled::Result<sled::Db> {
     let flush_every = (!planted!(SkipFsync)).then_some(FLUSH_EVERY.as_millis() as u64);
+    // The bug shows when a segment is used again, which small ones are soon.
+    let segment = if planted!(OpeningNotSynced) {
+        1 << 20
+    } else {
+        SEGMENT
+    };
     let config = sled::Config::new()
         .path(dir)
-        .segment_size(SEGMENT)
+        .segment_size(segment)
         .cache_capacity(CACHE)
         .flush_every_ms(flush_every);
     let start = Instant::now();
