@@ -22,7 +22,7 @@ pub fn check(history: &History, workload: &str) -> Verdict {
     one_write_each(&calls, &mut findings);
     order_of_each_object(&calls, &mut findings);
     revisions_of_reads(&calls, &mut findings);
-    findings.verdict("versions")
+    findings.verdict("answers that tell a version")
 }
 
 fn writes(call: &Call<'_>) -> bool {

@@ -104,7 +104,7 @@ impl fmt::Display for Summary {
         for (name, counts) in &figures.by_kind {
             writeln!(
                 f,
-                "  {name:<18} {:>7} ok {:>6} fail {:>5} info   p50 {:>7.1} ms  p99 {:>7.1} ms  max {:>7.1} ms",
+                "  {name:<18} {:>7} ok {:>6} fail {:>5} info   ok in p50 {:>7.1} ms  p99 {:>7.1} ms  max {:>7.1} ms",
                 counts.ok, counts.fail, counts.info, counts.p50, counts.p99, counts.max
             )?;
         }
