@@ -22,6 +22,7 @@
 //! watched. A **placement** puts an agent into a container; its **epoch**, the log index of the entry
 //! that made it, is the fencing token. The **revision** is the log index of the entry that made a
 //! change; an object's **version** is that of its last one. A **config** is a named, versioned value.
+//! The **breaker** is open while too many containers are silent for silence to mean anything.
 //!
 //! # Map
 //!
@@ -36,7 +37,7 @@
 //! | `wire` | frames over a stream | |
 //! | `command` | commands, outcomes, rejections | `model` |
 //! | `state` | pure: apply, indexes, invariants | `model` `command` |
-//! | `plan` | pure: placement, verdicts on health | `model` `command` `state` |
+//! | `plan` | pure: placement, verdicts on health, mass silence | `model` `command` `state` |
 //! | `config` | layers of configuration | `model` |
 //! | `security` | CA, certificates, tokens, roles | `model` |
 //! | `telemetry` | logs, and every metric's name | `config` |

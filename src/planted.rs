@@ -125,6 +125,9 @@ bugs! {
     FenceNotAwaited "fence-not-awaited":
         "an exclusive agent leaves a silent container before the container is proven unable to act",
         shown by "deploys" under "pause a runner";
+    BreakerIgnored "breaker-ignored":
+        "containers are lost by silence although the breaker is open: verdicts under way evict a whole site",
+        shown by "deploys" under "pause a third of the runners";
 }
 
 /// The chosen bug.

@@ -49,6 +49,7 @@ names! {
     gauge APPLIED_REVISION = "quorate_applied_revision", Count, "The last revision applied on this manager.";
     gauge SESSIONS = "quorate_sessions", Count, "Runner sessions this manager holds.";
     gauge CONTAINERS = "quorate_containers", Count, "Containers, by lifecycle `state`.";
+    gauge BREAKER_OPEN = "quorate_breaker_open", Count, "1 while too many containers are silent for silence to mean anything, else 0.";
     gauge AGENTS = "quorate_agents", Count, "Agents, by observed `state`.";
     counter HTTP_REQUESTS = "quorate_http_requests_total", Count, "API requests, by `kind` (read or write) and class of `status`.";
     histogram HTTP_SECONDS = "quorate_http_seconds", Seconds, "From a request's head to its answer's head.";

@@ -122,6 +122,19 @@ impl Call {
         Ok((body::parse(&bytes)?, bytes))
     }
 
+    /// As [`Self::json`]; no body stands for the default.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub async fn json_or_default<T: DeserializeOwned + Default>(&mut self) -> Result<(T, Bytes), Problem> {
+        let bytes = self.bytes(self.limits.body).await?;
+        if bytes.is_empty() {
+            return Ok((T::default(), bytes));
+        }
+        body::expect_json(&self.parts.headers)?;
+        Ok((body::parse(&bytes)?, bytes))
+    }
+
     /// For changes that are no commands of the log: a key could not keep what it promises there.
     ///
     /// # Errors

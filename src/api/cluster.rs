@@ -17,7 +17,7 @@ use super::{
     precondition,
     problem::Problem,
     routes::Routes,
-    types::{Changed, Check, ClusterStatus, Health, List, ManagerView, TransferRequest},
+    types::{Changed, Check, ClusterStatus, Health, List, ManagerView, MassSilenceView, TransferRequest},
 };
 use crate::{
     consensus::{DEADLINE, ManagerStatus, Status},
@@ -71,6 +71,7 @@ pub(super) async fn status(State(app): State<App>, request: Request) -> Result<R
         term: status.term,
         revision: state.revision(),
         managers: status.managers.values().map(shown).collect(),
+        breaker: state.breaker().open.as_ref().map(MassSilenceView::from),
     };
     Ok(local(call::json(StatusCode::OK, state.revision(), &answer)))
 }
@@ -105,6 +106,7 @@ pub(super) async fn health(State(app): State<App>, request: Request) -> Result<R
     ];
     checks.extend(engines_check(&state));
     checks.push(containers_check(&state));
+    checks.push(breaker_check(&state));
     let healthy = checks.iter().all(|check| check.healthy);
     Ok(call::json(
         StatusCode::OK,
@@ -177,6 +179,18 @@ fn containers_check(state: &state::State) -> Check {
         of(ContainerState::Ready)
     );
     check("containers", suspect + lost == 0, detail)
+}
+
+fn breaker_check(state: &state::State) -> Check {
+    let detail = match &state.breaker().open {
+        None => "closed".to_owned(),
+        Some(open) => format!(
+            "open: {}; none of them is lost by silence, and no agent of theirs moves, until they are back or \
+             somebody who knows that they are gone runs `quorate cluster breaker lift`",
+            open.reason
+        ),
+    };
+    check("breaker", state.breaker().open.is_none(), detail)
 }
 
 /// Lists the managers as the answering one sees them. Needs no quorum, and may be old.

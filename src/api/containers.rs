@@ -14,7 +14,7 @@ use super::{
     problem::Problem,
     resource::{self, Named, Resource},
     routes::Routes,
-    types::{Changed, ContainerRequest, ContainerView, Created, List},
+    types::{Changed, ContainerRequest, ContainerView, CordonRequest, Created, List},
 };
 use crate::{
     command::{Command, ContainerCommand, Outcome},
@@ -28,6 +28,8 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .post("/api/v1/containers", register)
         .get("/api/v1/containers/{name}", get)
         .delete("/api/v1/containers/{name}", remove)
+        .post("/api/v1/containers/{name}/cordon", cordon)
+        .post("/api/v1/containers/{name}/uncordon", uncordon)
 }
 
 impl Resource for Container {
@@ -148,6 +150,50 @@ pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Resp
 pub(super) async fn remove(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     resource::change::<Container>(&app, request, StatusCode::OK, |id, condition| {
         Command::Container(ContainerCommand::Remove { id, condition })
+    })
+    .await
+}
+
+/// Keeps new agents out of a container; those that are there stay. It may be cordoned already: the new reason
+/// then takes the place of the old one.
+#[utoipa::path(post, path = "/api/v1/containers/{name}/cordon", tag = "containers",
+    params(
+        ("name" = String, Path, description = "name or id"),
+        ("If-Match" = Option<String>, Header, description = "`*`, or ETags: the version expected"),
+        ("Idempotency-Key" = Option<String>, Header, description = "a repeat has one effect and one answer"),
+    ),
+    request_body = Option<CordonRequest>,
+    responses(
+        (status = 200, body = Changed),
+        (status = 404, description = "There is no such container"),
+        (status = 412, description = "Not at the expected version; `current` has it"),
+    ))]
+pub(super) async fn cordon(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    resource::change_to::<Container, CordonRequest>(&app, request, StatusCode::OK, |id, condition, asked| {
+        Command::Container(ContainerCommand::Cordon {
+            id,
+            reason: asked.reason,
+            condition,
+        })
+    })
+    .await
+}
+
+/// Lets new agents into a container again.
+#[utoipa::path(post, path = "/api/v1/containers/{name}/uncordon", tag = "containers",
+    params(
+        ("name" = String, Path, description = "name or id"),
+        ("If-Match" = Option<String>, Header, description = "`*`, or ETags: the version expected"),
+        ("Idempotency-Key" = Option<String>, Header, description = "a repeat has one effect and one answer"),
+    ),
+    responses(
+        (status = 200, body = Changed),
+        (status = 404, description = "There is no such container"),
+        (status = 412, description = "Not at the expected version; `current` has it"),
+    ))]
+pub(super) async fn uncordon(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    resource::change::<Container>(&app, request, StatusCode::OK, |id, condition| {
+        Command::Container(ContainerCommand::Uncordon { id, condition })
     })
     .await
 }

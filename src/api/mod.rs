@@ -10,6 +10,7 @@
 mod agents;
 mod auth;
 mod body;
+mod breaker;
 mod call;
 mod cluster;
 mod configs;
@@ -191,6 +192,7 @@ impl App {
 /// Every route.
 fn routes() -> Routes {
     let routes = cluster::routes(Routes::default());
+    let routes = breaker::routes(routes);
     let routes = join_tokens::routes(routes);
     let routes = tokens::routes(routes);
     let routes = configs::routes(routes);

@@ -8,7 +8,7 @@ use utoipa::{
     },
 };
 
-use super::{agents, cluster, configs, containers, engines, join_tokens, ops, tokens};
+use super::{agents, breaker, cluster, configs, containers, engines, join_tokens, ops, tokens};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,10 +22,12 @@ use super::{agents, cluster, configs, containers, engines, join_tokens, ops, tok
     modifiers(&Bearer),
     paths(
         cluster::status, cluster::health, cluster::managers, cluster::remove_manager, cluster::transfer,
+        breaker::get, breaker::lift,
         join_tokens::list, join_tokens::create, join_tokens::revoke,
         tokens::list, tokens::create, tokens::revoke,
         agents::list, agents::deploy, agents::get, agents::explain, agents::start, agents::stop, agents::delete,
         containers::list, containers::register, containers::get, containers::remove,
+        containers::cordon, containers::uncordon,
         engines::list, engines::add, engines::get, engines::remove,
         configs::list, configs::get, configs::put, configs::delete,
         ops::livez, ops::readyz, ops::metrics, ops::openapi, ops::docs,

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{
     App,
+    call::Call,
     names::{absent, fresh_id},
     params::{LIST, Paging, READ},
     precondition,
@@ -24,7 +25,7 @@ use super::{
     write::Accepted,
 };
 use crate::{
-    command::{Command, Condition, Outcome},
+    command::{Command, Condition, Outcome, RequestKey},
     model::{Labels, Name, Revision},
     security::Action,
     state::State,
@@ -173,18 +174,50 @@ pub(super) async fn change<R: Named>(
     command: impl FnOnce(R::Id, Condition) -> Command,
 ) -> Result<Response, Problem> {
     let mut call = app.admit(request, R::WRITE).await?;
-    let name: Name = call.name_in(R::AT)?;
-    call.params(&[])?;
-    let condition = R::condition(call.headers())?;
+    let (name, condition) = to_change::<R>(&call)?;
     let body = call.bytes(0).await?;
     let key = call.key(&body)?;
+    changed::<R>(app, key, &name, status, |id| command(id, condition)).await
+}
+
+/// As [`change`], with what the body asks for: JSON, or nothing for what goes without saying.
+///
+/// # Errors
+/// As [`change`].
+pub(super) async fn change_to<R: Named, T: DeserializeOwned + Default>(
+    app: &App,
+    request: Request,
+    status: StatusCode,
+    command: impl FnOnce(R::Id, Condition, T) -> Command,
+) -> Result<Response, Problem> {
+    let mut call = app.admit(request, R::WRITE).await?;
+    let (name, condition) = to_change::<R>(&call)?;
+    let (asked, body) = call.json_or_default::<T>().await?;
+    let key = call.key(&body)?;
+    changed::<R>(app, key, &name, status, |id| command(id, condition, asked)).await
+}
+
+/// The object that a change is about, and what it demands of it.
+fn to_change<R: Named>(call: &Call) -> Result<(Name, Condition), Problem> {
+    let name = call.name_in(R::AT)?;
+    call.params(&[])?;
+    Ok((name, R::condition(call.headers())?))
+}
+
+async fn changed<R: Named>(
+    app: &App,
+    key: Option<RequestKey>,
+    name: &Name,
+    status: StatusCode,
+    command: impl FnOnce(R::Id) -> Command,
+) -> Result<Response, Problem> {
     let nobody = R::id(0);
-    let find = |state: &State| R::find(state, &name);
-    let id = app.resolve(R::KIND, &name, key.is_some(), nobody, find).await?;
+    let find = |state: &State| R::find(state, name);
+    let id = app.resolve(R::KIND, name, key.is_some(), nobody, find).await?;
     let accepted = app
-        .write(key, command(id, condition), |state| current::<R>(state, id))
+        .write(key, command(id), |state| current::<R>(state, id))
         .await
-        .map_err(|problem| problem.naming(R::KIND, &name))?;
+        .map_err(|problem| problem.naming(R::KIND, name))?;
     let revision = accepted.revision;
     Ok(accepted.json(status, &Changed { revision }))
 }

@@ -6,12 +6,14 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{
-    Context, Failure, join_token,
-    output::{Output, Row, or_dash},
+    Context, Failure,
+    container::condition,
+    join_token,
+    output::{Output, Row, age, or_dash},
 };
 use crate::{
-    client::types::{Check, ClusterStatus, ManagerView},
-    model::ManagerId,
+    client::types::{BreakerView, Check, ClusterStatus, ManagerView},
+    model::{ManagerId, Revision},
     security::{
         Bundle, CA_CERT_FILE, SecurityError,
         files::{self, Access},
@@ -38,11 +40,28 @@ pub enum Verb {
         /// Its id
         id: ManagerId,
     },
+    /// Whether silence means anything just now, or too many containers are silent at once
+    Breaker {
+        /// Only with it the breaker is changed
+        #[command(subcommand)]
+        verb: Option<BreakerVerb>,
+    },
     /// Makes the bundle that a new cluster starts from: its CA and first tokens
     Init(Init),
     /// Join tokens, which let runners and managers in
     #[command(subcommand)]
     JoinToken(join_token::Verb),
+}
+
+/// What can be done with the breaker.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum BreakerVerb {
+    /// Says that those who are silent are gone: they are judged as usual, and their agents move
+    Lift {
+        /// Only if the breaker is at this version
+        #[arg(long, value_name = "VERSION")]
+        if_version: Option<Revision>,
+    },
 }
 
 /// The bundle to make.
@@ -78,6 +97,35 @@ impl Row for ManagerView {
         ];
         if wide {
             cells.extend([self.peer.clone(), self.session.clone()]);
+        }
+        cells
+    }
+}
+
+impl Row for BreakerView {
+    fn head(wide: bool) -> Vec<&'static str> {
+        let mut head = vec!["BREAKER", "SUSPECT", "SINCE", "REASON"];
+        if wide {
+            head.extend(["SILENT", "FLEET", "VERSION", "SETTLED"]);
+        }
+        head
+    }
+
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let silence = self.silence.as_ref();
+        let mut cells = vec![
+            if self.open { "open" } else { "closed" }.to_owned(),
+            self.suspect.to_string(),
+            or_dash(silence.map(|silence| age(silence.opened_at))),
+            or_dash(silence.map(|silence| &silence.reason)),
+        ];
+        if wide {
+            cells.extend([
+                or_dash(silence.map(|silence| silence.silent)),
+                or_dash(silence.map(|silence| silence.fleet)),
+                self.version.to_string(),
+                self.settled.to_string(),
+            ]);
         }
         cells
     }
@@ -121,6 +169,13 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
             let changed = client.remove_manager(id).await?;
             output.changed(&format!("manager {id} was removed for ever"), &changed)
         }
+        Verb::Breaker { verb: None } => output.one(&client.breaker().await?),
+        Verb::Breaker {
+            verb: Some(BreakerVerb::Lift { if_version }),
+        } => {
+            let changed = client.lift_breaker(condition(if_version)).await?;
+            output.changed("the breaker is lifted: those who are silent are judged", &changed)
+        }
         Verb::JoinToken(verb) => join_token::run(context, verb).await,
         Verb::Init(asked) => init(&asked, output),
     }
@@ -137,6 +192,14 @@ fn status(status: &ClusterStatus, output: &Output) -> Result<(), Failure> {
             status.answered_by,
         );
         super::output::print(head.as_bytes())?;
+        if let Some(open) = &status.breaker {
+            let line = format!(
+                "the breaker is open for {}: {}; see `quorate cluster breaker`\n\n",
+                age(open.opened_at),
+                open.reason
+            );
+            super::output::print(line.as_bytes())?;
+        }
     }
     output.rows(&status.managers, status)
 }

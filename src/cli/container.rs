@@ -11,7 +11,7 @@ use super::{
 use crate::{
     client::{
         Condition, Page,
-        types::{ContainerRequest, ContainerView},
+        types::{ContainerRequest, ContainerView, CordonRequest},
     },
     model::{Labels, Name, Revision},
 };
@@ -34,6 +34,25 @@ pub enum Verb {
         /// A label, `key=value`; repeat it for more
         #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
         label: Vec<(String, String)>,
+    },
+    /// Keeps new agents out of a container; those that are there stay
+    Cordon {
+        /// Its name or id
+        name: String,
+        /// Why, for whoever asks why nothing is placed there
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+        /// Only if it is at this version
+        #[arg(long, value_name = "VERSION")]
+        if_version: Option<Revision>,
+    },
+    /// Lets new agents into a container again
+    Uncordon {
+        /// Its name or id
+        name: String,
+        /// Only if it is at this version
+        #[arg(long, value_name = "VERSION")]
+        if_version: Option<Revision>,
     },
     /// Forgets a container that has no agents
     #[command(visible_alias = "remove")]
@@ -98,7 +117,7 @@ impl Row for ContainerView {
     fn cells(&self, wide: bool) -> Vec<String> {
         let mut cells = vec![
             self.name.to_string(),
-            word(&self.state),
+            standing(self),
             self.agents.to_string(),
             format!("{}/{}m", self.used.cpu_millis, self.resources.cpu_millis),
             format!(
@@ -107,7 +126,10 @@ impl Row for ContainerView {
                 bytes(self.resources.memory_bytes)
             ),
             age(self.registered_at),
-            self.reason.clone(),
+            match &self.cordoned {
+                Some(why) if !why.is_empty() => format!("{}; cordoned: {why}", self.reason),
+                _ => self.reason.clone(),
+            },
         ];
         if wide {
             let labels: Vec<_> = self.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -120,6 +142,15 @@ impl Row for ContainerView {
             ]);
         }
         cells
+    }
+}
+
+/// The state, and whether new agents are kept out.
+fn standing(container: &ContainerView) -> String {
+    let state = word(&container.state);
+    match container.cordoned {
+        Some(_) => format!("{state}, cordoned"),
+        None => state,
     }
 }
 
@@ -137,6 +168,24 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
                 .register_container(&ContainerRequest { name, labels })
                 .await?;
             output.created("container", &created)
+        }
+        Verb::Cordon {
+            name,
+            reason,
+            if_version,
+        } => {
+            let asked = CordonRequest { reason };
+            let changed = client
+                .cordon_container(&name, &asked, condition(if_version))
+                .await?;
+            output.changed(
+                &format!("container {name} is cordoned: no new agents go there"),
+                &changed,
+            )
+        }
+        Verb::Uncordon { name, if_version } => {
+            let changed = client.uncordon_container(&name, condition(if_version)).await?;
+            output.changed(&format!("container {name} takes agents again"), &changed)
         }
         Verb::Rm { name, if_version } => {
             let changed = client.remove_container(&name, condition(if_version)).await?;

@@ -57,7 +57,7 @@ pub struct Global {
 /// The nouns.
 #[derive(Debug, Subcommand)]
 pub enum Noun {
-    /// The cluster itself: status, health, managers, join tokens, and a new cluster's bundle
+    /// The cluster itself: status, health, managers, the breaker, join tokens, and a new cluster's bundle
     #[command(subcommand)]
     Cluster(cluster::Verb),
     /// Configs: named, versioned values that agents read and watch
@@ -153,6 +153,10 @@ mod tests {
             "quorate cluster join-token create --role runner --uses 3 --expires 2h",
             "quorate config put a --value x --if-version 7",
             "quorate completion bash",
+            "quorate cluster breaker",
+            "quorate cluster breaker lift --if-version 7",
+            "quorate container cordon a --reason disk",
+            "quorate container uncordon a",
         ] {
             Whole::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

@@ -11,9 +11,10 @@ use super::{
     Answer, Client, ClientError, Condition, Page,
     send::Outgoing,
     types::{
-        AgentView, Changed, ClusterStatus, ConfigPut, ConfigView, ContainerRequest, ContainerView, Created,
-        EngineRequest, EngineView, Explained, Health, JoinTokenRequest, JoinTokenView, List, ManagerView,
-        NewToken, TokenRequest, TokenView, TransferRequest,
+        AgentView, BreakerView, Changed, ClusterStatus, ConfigPut, ConfigView, ContainerRequest,
+        ContainerView, CordonRequest, Created, EngineRequest, EngineView, Explained, Health,
+        JoinTokenRequest, JoinTokenView, List, ManagerView, NewToken, TokenRequest, TokenView,
+        TransferRequest,
     },
 };
 use crate::model::{AgentSpec, ManagerId, Revision};
@@ -106,6 +107,23 @@ impl Client {
     pub async fn transfer_leadership(&self, to: Option<ManagerId>) -> Result<Changed, ClientError> {
         let request = Outgoing::once(Method::POST, "/api/v1/cluster/transfer");
         self.json(request.json(&TransferRequest { to })?).await
+    }
+
+    /// The breaker.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn breaker(&self) -> Result<BreakerView, ClientError> {
+        self.json(Outgoing::read("/api/v1/cluster/breaker")).await
+    }
+
+    /// Lifts the breaker.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `busy` when it is closed.
+    pub async fn lift_breaker(&self, condition: Condition) -> Result<Changed, ClientError> {
+        let request = Outgoing::write(Method::POST, "/api/v1/cluster/breaker/lift");
+        self.json(condition.on(request)).await
     }
 
     /// The join tokens, without their secrets.
@@ -251,6 +269,29 @@ impl Client {
     /// [`ClientError`].
     pub async fn remove_container(&self, name: &str, condition: Condition) -> Result<Changed, ClientError> {
         let request = Outgoing::write(Method::DELETE, at("containers", name));
+        self.json(condition.on(request)).await
+    }
+
+    /// Keeps new agents out of a container.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn cordon_container(
+        &self,
+        name: &str,
+        asked: &CordonRequest,
+        condition: Condition,
+    ) -> Result<Changed, ClientError> {
+        let request = Outgoing::write(Method::POST, format!("{}/cordon", at("containers", name)));
+        self.json(condition.on(request).json(asked)?).await
+    }
+
+    /// Lets new agents into a container again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn uncordon_container(&self, name: &str, condition: Condition) -> Result<Changed, ClientError> {
+        let request = Outgoing::write(Method::POST, format!("{}/uncordon", at("containers", name)));
         self.json(condition.on(request)).await
     }
 

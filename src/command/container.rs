@@ -88,4 +88,20 @@ pub enum ContainerCommand {
         /// What must hold before.
         condition: Condition,
     },
+    /// No new agents go there; those that are there stay.
+    Cordon {
+        /// Which.
+        id: ContainerId,
+        /// Why, for a person to read.
+        reason: String,
+        /// What must hold before.
+        condition: Condition,
+    },
+    /// New agents may go there again.
+    Uncordon {
+        /// Which.
+        id: ContainerId,
+        /// What must hold before.
+        condition: Condition,
+    },
 }

@@ -62,7 +62,7 @@ pub struct RequestKey {
 /// A change, by family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// The cluster itself: identity, managers' ids, tokens.
+    /// The cluster itself: identity, managers' ids, tokens, the breaker.
     Cluster(ClusterCommand),
     /// Configs.
     Config(ConfigCommand),

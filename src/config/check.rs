@@ -192,5 +192,20 @@ impl LivenessConfig {
                 show(self.lost)
             ),
         );
+        problems.require(
+            (1..=100).contains(&self.breaker_share),
+            "liveness.breaker_share",
+            "must be a percentage from 1 to 100",
+        );
+        problems.require(
+            self.breaker_least >= 1,
+            "liveness.breaker_least",
+            "must be at least 1",
+        );
+        problems.require(
+            self.breaker_within >= Duration::from_secs(2),
+            "liveness.breaker_within",
+            "must be at least 2s: what falls silent at once is heard of over a heartbeat's time",
+        );
     }
 }

@@ -107,6 +107,13 @@ pub struct LivenessConfig {
     /// `exclusive` agents run elsewhere after this, on the leader's clock.
     #[serde(with = "duration")]
     pub fence: Duration,
+    /// When this share of the containers, in percent, falls silent together, none of them is lost.
+    pub breaker_share: u32,
+    /// At least so many, whatever the share.
+    pub breaker_least: u32,
+    /// What is together; and how long fewer must be silent until silence counts again.
+    #[serde(with = "duration")]
+    pub breaker_within: Duration,
 }
 
 impl Default for ManagerConfig {
@@ -142,6 +149,9 @@ impl Default for ManagerConfig {
                 lost: Duration::from_secs(6),
                 self_stop: Duration::from_secs(8),
                 fence: Duration::from_secs(10),
+                breaker_share: 20,
+                breaker_least: 3,
+                breaker_within: Duration::from_secs(10),
             },
             logs: LogsConfig::default(),
         }

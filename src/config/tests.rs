@@ -377,6 +377,18 @@ fn values_that_do_not_fit_together_are_refused() {
             &["liveness.lost=11s"],
             "`liveness.fence` must not be less than `liveness.lost`",
         ),
+        (
+            &["liveness.breaker_share=101"],
+            "`liveness.breaker_share` must be a percentage",
+        ),
+        (
+            &["liveness.breaker_least=0"],
+            "`liveness.breaker_least` must be at least 1",
+        ),
+        (
+            &["liveness.breaker_within=1s"],
+            "`liveness.breaker_within` must be at least 2s",
+        ),
         (&["logs.level=inof"], "`logs.level` has `inof`"),
         (&["logs.level=info,=debug"], "`logs.level` has `=debug`"),
         (&["bootstrap.id=1"], "`bootstrap.id` means something with"),

@@ -9,8 +9,8 @@ use crate::{
     model::{AgentState, ContainerState},
     state::State,
     telemetry::{
-        AGENTS, APPLIED_REVISION, CONTAINERS, IS_LEADER, PROPOSAL_SECONDS, PROPOSALS, READ_ROUND_SECONDS,
-        TERM,
+        AGENTS, APPLIED_REVISION, BREAKER_OPEN, CONTAINERS, IS_LEADER, PROPOSAL_SECONDS, PROPOSALS,
+        READ_ROUND_SECONDS, TERM,
     },
 };
 
@@ -86,6 +86,7 @@ pub(super) async fn count_objects(consensus: Consensus) {
 
 #[allow(clippy::cast_precision_loss)] // counts stay below 2^53
 fn show_objects(state: &State) {
+    gauge!(BREAKER_OPEN).set(f64::from(u8::from(state.breaker().open.is_some())));
     let mut containers = BTreeMap::new();
     for container in state.containers(None) {
         *containers.entry(container.state).or_insert(0_u64) += 1;

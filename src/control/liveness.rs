@@ -2,7 +2,9 @@
 //!
 //! Heartbeats never enter the log. Each manager sends the leader a digest of them, the leader counts
 //! it in a [`LivenessTable`] on its own monotonic clock, and this loop proposes what follows: a
-//! container that turns suspect, lost, fenced, or ready again.
+//! container that turns suspect, lost, fenced, or ready again. When too many fall silent together
+//! (`breaker`) it proposes that instead, and until they are back or an operator lifts the breaker none is
+//! lost by silence: neither proposed here nor taken by apply.
 //!
 //! Why a fenced container's agents have stopped: the runner counts from the sending of the last
 //! heartbeat that was acknowledged, the leader from its receipt, and the runner's limit is the
@@ -20,12 +22,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::Replica;
+use super::{Replica, breaker};
 use crate::{
     command::{Command, ContainerCommand},
     consensus::Digest,
     model::{Container, ContainerId, ContainerState, ManagerId, Revision},
-    plan::{self, Judgement, Windows},
+    plan::{self, Judgement, Quiet, Tally, Windows},
     state::State,
 };
 
@@ -120,6 +122,18 @@ struct Seen {
     state: ContainerState,
     /// Since when it is in this state, as far as this leader saw.
     since: Instant,
+    /// When its silence passed the suspect window; `None` while it is heard, and for one that was lost
+    /// before this leader heard of it.
+    fell: Option<Instant>,
+}
+
+/// What one look found.
+#[derive(Debug)]
+struct Look {
+    /// The verdicts that are due.
+    verdicts: Vec<(Arc<Container>, Judgement)>,
+    /// How many are silent.
+    tally: Tally,
 }
 
 /// The containers as the loop saw them last.
@@ -129,19 +143,21 @@ struct Watched {
 }
 
 impl Watched {
-    /// The verdicts that are due.
-    fn judge(
+    /// Judges each container. None is called lost while the breaker is open, would open now or, as the
+    /// caller knows, is `opening`.
+    fn look(
         &mut self,
         state: &State,
         table: &LivenessTable,
         windows: &Windows,
+        opening: bool,
         now: Instant,
-    ) -> Vec<(Arc<Container>, Judgement)> {
+    ) -> Look {
         if self.seen.len() > 2 * state.containers(None).count() {
             self.seen.retain(|id, _| state.container(*id).is_some());
         }
         let inner = table.lock();
-        let mut due = Vec::new();
+        let mut signs = Vec::new();
         for container in state.containers(None).filter(|c| c.boot != 0) {
             let seen = self.note(container, now);
             let heard = inner.heard.get(&(container.id, container.boot)).map(|h| h.at);
@@ -151,19 +167,30 @@ impl Watched {
                 .max();
             let silence = alive.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
             let back_for = heard.map_or(Duration::ZERO, |at| at.saturating_duration_since(seen.since));
-            if let Some(judgement) = plan::judge(container, silence, back_for, windows) {
-                due.push((container.clone(), judgement));
-            }
+            let fell = seen.fall(silence, windows, now);
+            signs.push((container, Quiet { silence, fell }, back_for));
         }
-        due
+        drop(inner);
+        let quiet = signs.iter().map(|(container, quiet, _)| (&***container, *quiet));
+        let tally = plan::tally(state.breaker(), windows, quiet);
+        let one_of_many = opening || state.breaker().open.is_some() || tally.is_mass(&windows.mass);
+        let judged = signs.into_iter().filter_map(|(container, quiet, back_for)| {
+            let judgement = plan::judge(container, quiet.silence, back_for, one_of_many, windows)?;
+            Some((container.clone(), judgement))
+        });
+        Look {
+            verdicts: judged.collect(),
+            tally,
+        }
     }
 
-    fn note(&mut self, container: &Container, now: Instant) -> &Seen {
+    fn note(&mut self, container: &Container, now: Instant) -> &mut Seen {
         let seen = self.seen.entry(container.id).or_insert_with(|| Seen {
             connected: container.connected,
             granted: now,
             state: container.state,
             since: now,
+            fell: None,
         });
         if seen.connected != container.connected {
             seen.connected = container.connected;
@@ -177,8 +204,24 @@ impl Watched {
     }
 }
 
+impl Seen {
+    /// How long ago it fell silent. A lost one falls no more: it stays fallen, or was lost before.
+    fn fall(&mut self, silence: Duration, windows: &Windows, now: Instant) -> Option<Duration> {
+        match silence.checked_sub(windows.suspect) {
+            None => self.fell = None,
+            Some(ago) if self.fell.is_none() && self.state != ContainerState::Lost => {
+                self.fell = now.checked_sub(ago);
+            }
+            Some(_) => {}
+        }
+        self.fell.map(|at| now.saturating_duration_since(at))
+    }
+}
+
 pub(super) async fn run<R: Replica>(replica: R, table: Arc<LivenessTable>, windows: Windows, term: u64) {
     let mut watched = Watched::default();
+    let mut breaker = breaker::Watch::default();
+    let mut breaking = JoinSet::new();
     let mut proposing = JoinSet::new();
     let mut in_flight = BTreeSet::new();
     let mut due = Instant::now() + PERIOD;
@@ -204,14 +247,21 @@ pub(super) async fn run<R: Replica>(replica: R, table: Arc<LivenessTable>, windo
                 "this manager was stopped for a while: silences are counted anew"
             );
             table.grant(now);
+            breaker.begin_again();
             continue;
         }
+        while breaking.try_join_next().is_some() {}
         let state = replica.state();
         if now >= tidy_at {
             table.tidy(&state, now);
             tidy_at = now + TIDY;
         }
-        for (container, judgement) in watched.judge(&state, &table, &windows, now) {
+        let Look { verdicts, tally } = watched.look(&state, &table, &windows, !breaking.is_empty(), now);
+        let change = breaker.look(state.breaker(), &tally, &windows.mass, term, now);
+        if let Some(change) = change.filter(|_| breaking.is_empty()) {
+            breaking.spawn(breaker::propose(replica.clone(), change));
+        }
+        for (container, judgement) in verdicts {
             if in_flight.len() == IN_FLIGHT {
                 break;
             }

@@ -45,8 +45,10 @@ impl Bench {
     /// Judges, and puts the verdict into effect.
     fn look(&mut self, seconds: f64) -> Option<(ContainerState, bool)> {
         let (now, state) = (self.at(seconds), self.alone.state());
-        let due = self.watched.judge(&state, &self.table, &Windows::default(), now);
-        let (container, judgement) = due.into_iter().next()?;
+        let look = self
+            .watched
+            .look(&state, &self.table, &Windows::default(), false, now);
+        let (container, judgement) = look.verdicts.into_iter().next()?;
         let (state, fenced) = (judgement.state, judgement.fenced);
         self.alone
             .apply(Command::Container(ContainerCommand::Judge {

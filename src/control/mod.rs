@@ -6,6 +6,7 @@
 //! because the next look decides anew. No loop touches a container: what it proposes changes the
 //! desired state, and runners converge.
 
+mod breaker;
 mod discover;
 pub mod liveness;
 mod replica;
@@ -94,6 +95,8 @@ async fn follow<R: Replica>(replica: R, table: Arc<LivenessTable>, windows: Wind
     }
 }
 
+#[cfg(test)]
+mod breaker_tests;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]

@@ -113,6 +113,7 @@ async fn a_silent_container_is_lost_and_its_agents_leave_when_it_is_fenced() {
         suspect: Duration::from_millis(300),
         lost: Duration::from_millis(900),
         fence: Duration::from_millis(1_800),
+        ..Windows::default()
     };
     let started = Instant::now();
     alone.lead(true);

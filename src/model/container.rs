@@ -92,6 +92,10 @@ pub struct Container {
     /// Proven unable to act: its engine reported it dead, or its runner has stopped its exclusive
     /// agents by its own clock. Only then may an exclusive agent be replaced.
     pub fenced: bool,
+    /// Why an operator wants no new agents in it; those that run there stay. Outlives sessions and states.
+    pub cordoned: Option<String>,
+    /// The revision at which it last stopped being ready; zero while it is ready or has no runner.
+    pub silent_since: Revision,
     /// Its place on a watched engine, if it was found on one or its runner named one.
     pub engine: Option<EngineRef>,
     /// The engine's own container id as claimed by the runner; kept to meet the engine's report.

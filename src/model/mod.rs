@@ -5,6 +5,7 @@
 //! every layer (and every outside tool) can speak in the same words.
 
 mod agent;
+mod breaker;
 mod config;
 mod container;
 mod engine;
@@ -19,6 +20,7 @@ mod token;
 pub use agent::{
     Agent, AgentSpec, AgentState, Desired, DisconnectPolicy, RestartPolicy, SpecError, Strategy,
 };
+pub use breaker::{Breaker, MassSilence};
 pub use config::{Config, MAX_CONFIG_BYTES, MAX_CONTENT_TYPE_BYTES};
 pub use container::{Capabilities, Container, ContainerState, EngineRef, Found, FoundState, Resources};
 pub use engine::{Engine, EngineState, EngineUrl, EngineUrlError};

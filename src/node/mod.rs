@@ -22,7 +22,7 @@ use crate::{
     consensus::{Clock, Consensus, Fatal, Options, RaftSettings, StartError, Stores},
     control::{self, LivenessTable},
     model::PeerInfo,
-    plan::Windows,
+    plan::{Mass, Windows},
     security::{self, Leaf, SecurityError},
     session::{self, SessionServer},
 };
@@ -101,6 +101,11 @@ pub async fn run(
         suspect: config.liveness.suspect,
         lost: config.liveness.lost,
         fence: config.liveness.fence,
+        mass: Mass {
+            share: config.liveness.breaker_share,
+            least: config.liveness.breaker_least,
+            within: config.liveness.breaker_within,
+        },
     };
     let liveness = Arc::new(LivenessTable::default());
     let counting = liveness.clone();

@@ -32,6 +32,11 @@ pub enum Verdict {
         /// Why.
         reason: String,
     },
+    /// An operator wants no new agents in it.
+    Cordoned {
+        /// Why.
+        reason: String,
+    },
     /// Its labels are not what the agent asks for.
     Mismatch {
         /// The agent's constraints.
@@ -63,6 +68,8 @@ impl fmt::Display for Verdict {
                 load.agents
             ),
             Self::NotReady { state, reason } => write!(f, "is not ready but {state:?}: {reason}"),
+            Self::Cordoned { reason } if reason.is_empty() => f.write_str("is cordoned"),
+            Self::Cordoned { reason } => write!(f, "is cordoned: {reason}"),
             Self::Mismatch { constraints } => write!(f, "does not match `{constraints}`"),
             Self::Unreadable { error } => f.write_str(error),
             Self::NoRoom { needs, free } => {
@@ -98,6 +105,11 @@ fn weigh(
         return Verdict::NotReady {
             state: container.state,
             reason: container.reason.clone(),
+        };
+    }
+    if let Some(reason) = &container.cordoned {
+        return Verdict::Cordoned {
+            reason: reason.clone(),
         };
     }
     match selector {

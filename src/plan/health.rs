@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Mass;
 use crate::model::{Container, ContainerState};
 
 /// How long a runner may be silent, on the leader's monotonic clock.
@@ -14,6 +15,8 @@ pub struct Windows {
     /// From here on its runner has stopped its exclusive agents by its own clock, so they are
     /// replaced. Must be longer than the runner's own limit.
     pub fence: Duration,
+    /// From when on a silence is one of many, and makes nobody lost.
+    pub mass: Mass,
 }
 
 impl Default for Windows {
@@ -22,6 +25,7 @@ impl Default for Windows {
             suspect: Duration::from_secs(3),
             lost: Duration::from_secs(6),
             fence: Duration::from_secs(10),
+            mass: Mass::default(),
         }
     }
 }
@@ -72,7 +76,8 @@ pub struct Judgement {
 }
 
 /// What a container's `silence` calls for. `back_for` is how long its heartbeats have been coming
-/// again since it stopped being ready; zero when they have not.
+/// again since it stopped being ready; zero when they have not. While too many are silent with it
+/// (`one_of_many`) it goes no further than suspect.
 ///
 /// A container that waits for its first session, or whose runner is proven dead, is not judged:
 /// only a new session makes it ready.
@@ -80,6 +85,7 @@ pub fn judge(
     container: &Container,
     silence: Duration,
     back_for: Duration,
+    one_of_many: bool,
     windows: &Windows,
 ) -> Option<Judgement> {
     if container.boot == 0 {
@@ -93,7 +99,12 @@ pub fn judge(
         ContainerState::Lost => Health::Lost,
     };
     let silent = || format!("no heartbeat for {:.1} s", silence.as_secs_f64());
-    let (state, fenced, reason) = match verdict(silence, windows) {
+    let furthest = if one_of_many {
+        Health::Suspect
+    } else {
+        Health::Fenced
+    };
+    let (state, fenced, reason) = match verdict(silence, windows).min(furthest) {
         Health::Ready if now > Health::Ready && back_for >= windows.settle() => (
             ContainerState::Ready,
             false,
@@ -136,7 +147,40 @@ mod tests {
     }
 
     fn judged(container: &Container, silence: u64, back_for: u64) -> Option<(ContainerState, bool)> {
-        judge(container, secs(silence), secs(back_for), &Windows::default()).map(|j| (j.state, j.fenced))
+        let judged = judge(
+            container,
+            secs(silence),
+            secs(back_for),
+            false,
+            &Windows::default(),
+        );
+        judged.map(|j| (j.state, j.fenced))
+    }
+
+    #[test]
+    fn one_of_many_is_suspect_and_no_more_but_comes_back() {
+        let mut fixture = Fixture::default();
+        fixture.ready(1, "", 1000);
+        let mut container = (**fixture.state.container(container_id(1)).unwrap()).clone();
+        let among_many = |container: &Container, silence, back_for| {
+            let judged = judge(
+                container,
+                secs(silence),
+                secs(back_for),
+                true,
+                &Windows::default(),
+            );
+            judged.map(|j| (j.state, j.fenced))
+        };
+        assert_eq!(
+            among_many(&container, 60, 0),
+            Some((ContainerState::Suspect, false))
+        );
+        container.state = ContainerState::Suspect;
+        assert_eq!(among_many(&container, 60, 0), None);
+        container.state = ContainerState::Lost;
+        assert_eq!(among_many(&container, 60, 0), None, "not fenced either");
+        assert_eq!(among_many(&container, 0, 1), Some((ContainerState::Ready, false)));
     }
 
     #[test]

@@ -73,10 +73,12 @@ pub fn place(state: &State, limit: usize) -> Plan {
 /// CPU and memory asked for, as a key.
 type Asked = (u64, u64);
 
-/// The ready containers by id, with what this plan has put into them.
+/// The containers that may get agents, by id, with what this plan has put into them.
 struct Fleet<'a> {
     containers: Vec<(&'a Container, Usage)>,
     not_ready: usize,
+    /// Those that are ready, and would be asked if an operator had not cordoned them.
+    cordoned: usize,
 }
 
 impl<'a> Fleet<'a> {
@@ -84,15 +86,30 @@ impl<'a> Fleet<'a> {
         let mut fleet = Self {
             containers: Vec::new(),
             not_ready: 0,
+            cordoned: 0,
         };
         for container in state.containers(None) {
-            if container.state == ContainerState::Ready {
-                fleet.containers.push((container, Usage::of(state, container)));
-            } else {
+            if container.state != ContainerState::Ready {
                 fleet.not_ready += 1;
+            } else if container.cordoned.is_some() {
+                fleet.cordoned += 1;
+            } else {
+                fleet.containers.push((container, Usage::of(state, container)));
             }
         }
         fleet
+    }
+
+    /// How many are left out before anything is asked of them, and why.
+    fn left_out(&self) -> Vec<String> {
+        let mut parts = Vec::new();
+        if self.not_ready > 0 {
+            parts.push(counted(self.not_ready, "is not ready", "are not ready"));
+        }
+        if self.cordoned > 0 {
+            parts.push(counted(self.cordoned, "is cordoned", "are cordoned"));
+        }
+        parts
     }
 }
 
@@ -160,20 +177,15 @@ fn why(needs: Resources, selector: &Result<Selector, String>, fleet: &Fleet) -> 
         Err(error) => return error.clone(),
     };
     if fleet.containers.is_empty() {
-        return match fleet.not_ready {
-            0 => "no container has joined yet".into(),
-            n => format!(
-                "no container is ready: {}",
-                counted(n, "is not ready", "are not ready")
-            ),
+        return match (fleet.not_ready, fleet.cordoned) {
+            (0, 0) => "no container has joined yet".into(),
+            (_, 0) => format!("no container is ready: {}", fleet.left_out().join(", ")),
+            _ => format!("no container takes agents: {}", fleet.left_out().join(", ")),
         };
     }
     let fits = |(container, _): &&(&Container, Usage)| selector.matches(&container.labels);
     let matching: Vec<_> = fleet.containers.iter().filter(fits).collect();
-    let mut parts = Vec::new();
-    if fleet.not_ready > 0 {
-        parts.push(counted(fleet.not_ready, "is not ready", "are not ready"));
-    }
+    let mut parts = fleet.left_out();
     let lacking = fleet.containers.len() - matching.len();
     if lacking > 0 {
         let one = format!("does not match `{selector}`");
@@ -194,7 +206,7 @@ fn why(needs: Resources, selector: &Result<Selector, String>, fleet: &Fleet) -> 
             &format!("have {room}"),
         ));
     }
-    let all = fleet.containers.len() + fleet.not_ready;
+    let all = fleet.containers.len() + fleet.not_ready + fleet.cordoned;
     format!(
         "{}: {}",
         counted(all, "container", "containers"),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    command::{AgentCommand, Command, Outcome},
+    command::{AgentCommand, Command, Condition, ContainerCommand, Outcome},
     plan::{
         Verdict, explain,
         fixture::{Fixture, container_id},
@@ -143,6 +143,42 @@ fn explain_has_a_word_for_every_container() {
     fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
     let agent = fixture.state.agent(agent.id).unwrap().clone();
     assert_eq!(explain(&fixture.state, &agent)[0].1, Verdict::Here);
+}
+
+#[test]
+fn a_cordoned_container_gets_nothing_new_and_says_so() {
+    let mut fixture = Fixture::default();
+    fixture.ready(1, "", 1_000);
+    fixture.ready(2, "", 1_000);
+    fixture.agent(1, "", 100);
+    let cordon = |fixture: &mut Fixture, n, reason: &str| {
+        let command = ContainerCommand::Cordon {
+            id: container_id(n),
+            reason: reason.into(),
+            condition: Condition::Any,
+        };
+        fixture.apply(Command::Container(command)).result.unwrap();
+    };
+    cordon(&mut fixture, 1, "its disk is failing");
+    assert_eq!(chosen(&place(&fixture.state, 9)), [(1, 2)]);
+    let agent = fixture.state.pending().next().unwrap().clone();
+    let words = explain(&fixture.state, &agent);
+    assert_eq!(words[0].1.to_string(), "is cordoned: its disk is failing");
+    assert!(matches!(words[1].1, Verdict::Fits { .. }));
+
+    fixture.agent(2, "", 5_000);
+    assert_eq!(
+        &*place(&fixture.state, 9).waiting[0].reason,
+        "2 containers: 1 is cordoned, 1 has no room (needs 5000m CPU and 0 MiB, at most 900m CPU and 1024 MiB free)"
+    );
+    cordon(&mut fixture, 2, "");
+    let plan = place(&fixture.state, 9);
+    assert!(plan.placements.is_empty());
+    assert_eq!(
+        &*plan.waiting[0].reason,
+        "no container takes agents: 2 are cordoned"
+    );
+    assert_eq!(explain(&fixture.state, &agent)[1].1.to_string(), "is cordoned");
 }
 
 /// Not a test of speed, which would depend on the machine: prints it for whoever asks with

@@ -136,6 +136,7 @@ impl State {
         };
         let waits = known.version == placement.version && self.index.pending.contains(&known.id);
         let suits = container.state == ContainerState::Ready
+            && container.cordoned.is_none()
             && meets_constraints(&known.spec, container)
             && self.has_room(container.id, &known.spec);
         if !waits || !suits {

@@ -1,4 +1,4 @@
-//! The cluster itself: identity, managers' ids, tokens.
+//! The cluster itself: identity, managers' ids, tokens. The breaker is in `breaker`.
 
 use std::sync::Arc;
 
@@ -76,6 +76,9 @@ impl State {
                     name: id.to_string(),
                 }),
             },
+            ClusterCommand::OpenBreaker { .. } => self.open_breaker(command),
+            ClusterCommand::CloseBreaker { term, version } => self.close_breaker(*term, *version),
+            ClusterCommand::LiftBreaker { condition } => self.lift_breaker(condition),
         }
     }
 

@@ -54,6 +54,12 @@ impl State {
             }
             ContainerCommand::Observe { engine, as_of, found } => self.observe(*engine, *as_of, found),
             ContainerCommand::Remove { id, condition } => self.remove_container(*id, condition),
+            ContainerCommand::Cordon {
+                id,
+                reason,
+                condition,
+            } => self.cordon(*id, Some(reason), condition),
+            ContainerCommand::Uncordon { id, condition } => self.cordon(*id, None, condition),
         }
     }
 
@@ -149,6 +155,7 @@ impl State {
         open.state = ContainerState::Ready;
         open.reason = "its session is open".into();
         open.fenced = false;
+        open.silent_since = 0;
         if restarted {
             open.boot = *boot;
             open.started = self.revision;
@@ -187,6 +194,7 @@ impl State {
                 open.engine = candidate.engine.clone();
                 open.image = candidate.image.clone();
                 open.labels = merge_labels(&candidate.labels, &open.labels);
+                open.cordoned = open.cordoned.take().or_else(|| candidate.cordoned.clone());
             }
             None => open.engine = None,
         }
@@ -224,7 +232,13 @@ impl State {
         if !follows {
             return busy(format!("{id} can't go from {:?} to {state:?}", known.state));
         }
-        self.set_container(&known, *state, *fenced, &bounded(reason));
+        if *state == Lost && self.breaker.open.is_some() && !planted!(BreakerIgnored) {
+            return busy(format!(
+                "{id} may be cut off with many others: the breaker is open"
+            ));
+        }
+        let reason = self.reason_while_open(*state, bounded(reason));
+        self.set_container(&known, *state, *fenced, &reason);
         Ok(Outcome::Done)
     }
 
@@ -243,6 +257,11 @@ impl State {
         moved.state = state;
         moved.fenced = fenced;
         moved.reason = reason.to_owned();
+        if state == ContainerState::Ready {
+            moved.silent_since = 0;
+        } else if known.state == ContainerState::Ready {
+            moved.silent_since = self.revision;
+        }
         self.replace_container(known, moved);
         let why = format!("its container `{}` is gone: {reason}", known.name);
         if fenced {
@@ -268,6 +287,7 @@ impl State {
             boot: 0,
             started: 0,
             connected: 0,
+            silent_since: 0,
             ..(*dead).clone()
         };
         self.replace_container(&dead, silent);
@@ -300,6 +320,8 @@ impl State {
             state,
             reason: reason.to_owned(),
             fenced: false,
+            cordoned: None,
+            silent_since: 0,
             engine: None,
             engine_container: None,
             address: None,
@@ -316,7 +338,7 @@ impl State {
         }
     }
 
-    fn known_container(&self, id: ContainerId) -> Result<Arc<Container>, Rejection> {
+    pub(super) fn known_container(&self, id: ContainerId) -> Result<Arc<Container>, Rejection> {
         self.containers
             .get(&id)
             .cloned()
@@ -393,6 +415,7 @@ pub(super) fn vacant(known: &Container, state: ContainerState, reason: &str) -> 
         boot: 0,
         started: 0,
         connected: 0,
+        silent_since: 0,
         ..known.clone()
     }
 }

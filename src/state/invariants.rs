@@ -69,6 +69,12 @@ impl State {
                 })?;
             }
         }
+        let breaker = &self.breaker;
+        let begun = breaker.open.as_ref().map_or(breaker.settled, |open| open.since);
+        let ordered = breaker.settled.max(begun) <= breaker.version && breaker.version <= self.revision;
+        holds(ordered, &|| {
+            format!("the breaker is from the future: {breaker:?}")
+        })?;
         self.containers.values().try_for_each(|c| self.check_container(c))
     }
 
@@ -104,6 +110,13 @@ impl State {
         if silent != (started == 0) || silent != (connected == 0) || !ordered {
             return violated(format!(
                 "container {name} does not know when its runner connected"
+            ));
+        }
+        let waits = matches!(container.state, ContainerState::Suspect | ContainerState::Lost);
+        let known = container.silent_since != 0;
+        if known != (waits && container.boot != 0) || container.silent_since > container.version {
+            return violated(format!(
+                "container {name} does not know since when it is not ready"
             ));
         }
         if container.state == ContainerState::Candidate && container.enrolled {

@@ -12,9 +12,11 @@
 
 mod agent;
 mod answers;
+mod breaker;
 mod cluster;
 mod config;
 mod container;
+mod cordon;
 mod engine;
 mod invariants;
 mod observe;
@@ -30,8 +32,8 @@ use self::answers::Answers;
 use crate::{
     command::{Command, Outcome, Proposal, Rejection, Reply},
     model::{
-        Agent, AgentId, Config, Container, ContainerId, Engine, EngineId, JoinToken, JoinTokenId, ManagerId,
-        Millis, Name, Resources, Revision, Token, TokenId,
+        Agent, AgentId, Breaker, Config, Container, ContainerId, Engine, EngineId, JoinToken, JoinTokenId,
+        ManagerId, Millis, Name, Resources, Revision, Token, TokenId,
     },
 };
 
@@ -70,6 +72,7 @@ pub struct State {
     #[serde(deserialize_with = "table::read")]
     join_tokens: OrdMap<JoinTokenId, Arc<JoinToken>>,
     answers: Answers,
+    breaker: Breaker,
     #[serde(skip)]
     index: Index,
 }

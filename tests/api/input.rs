@@ -50,6 +50,16 @@ async fn bad_input_is_refused_with_a_code_and_without_effect() {
         ("POST", "/api/v1/agents/nobody/start", &[], "", 404, "not_found"),
         ("DELETE", "/api/v1/containers/nobody", &[], "", 404, "not_found"),
         ("DELETE", "/api/v1/engines/nobody", &[], "", 404, "not_found"),
+        ("POST", "/api/v1/containers/nobody/cordon", &[], "", 404, "not_found"),
+        ("POST", "/api/v1/containers/nobody/uncordon", &[], "", 404, "not_found"),
+        ("POST", "/api/v1/containers/a/cordon", &[], "{}", 415, "unsupported_media_type"),
+        ("POST", "/api/v1/containers/a/cordon", &[("content-type", JSON)], r#"{"why":"x"}"#, 400, "unknown_field"),
+        ("POST", "/api/v1/containers/a/cordon", &[("content-type", JSON)], r#"{"reason":7}"#, 400, "invalid_field"),
+        ("POST", "/api/v1/containers/a/uncordon", &[("content-type", JSON)], "{}", 413, "too_large"),
+        ("POST", "/api/v1/cluster/breaker/lift", &[], "", 409, "busy"),
+        ("POST", "/api/v1/cluster/breaker/lift", &[("if-match", "\"7\"")], "", 412, "precondition_failed"),
+        ("POST", "/api/v1/cluster/breaker/lift", &[], "x", 413, "too_large"),
+        ("GET", "/api/v1/cluster/breaker?limit=1", &[], "", 400, "invalid_parameter"),
         ("DELETE", "/api/v1/tokens/nobody", &[], "", 404, "not_found"),
         ("DELETE", "/api/v1/cluster/join-tokens/nobody", &[], "", 400, "invalid_name"),
         ("DELETE", "/api/v1/cluster/managers/x", &[], "", 400, "invalid_name"),
@@ -88,8 +98,8 @@ async fn bad_input_is_refused_with_a_code_and_without_effect() {
     assert!(configs.items.is_empty());
     let agents = manager.client().agents(&Page::default()).await.unwrap();
     assert!(agents.items.is_empty());
-    // The one refused by its condition went through the log, as nothing else did.
-    assert!(configs.revision <= before + 1, "{before} to {}", configs.revision);
+    // What its condition or the breaker refused went through the log, as nothing else did.
+    assert!(configs.revision <= before + 3, "{before} to {}", configs.revision);
     let near = http
         .send(
             "POST",

@@ -3,7 +3,7 @@
 use quorate::{
     client::{
         Condition, Page,
-        types::{ContainerRequest, EngineRequest},
+        types::{ContainerRequest, CordonRequest, EngineRequest},
     },
     model::{AgentSpec, AgentState, ContainerState},
 };
@@ -119,6 +119,75 @@ async fn containers_and_engines_are_registered_and_removed() {
     );
     assert_eq!(client.engines(&Page::default()).await.unwrap().items.len(), 1);
     client.remove_engine("e", Condition::Any).await.unwrap();
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_is_cordoned_and_uncordoned() {
+    let manager = Manager::start().await;
+    let client = manager.client();
+    let asked: ContainerRequest = serde_json::from_str(r#"{"name":"box"}"#).unwrap();
+    client.register_container(&asked).await.unwrap();
+    let fresh = client.container("box").await.unwrap();
+    assert_eq!(fresh.cordoned, None);
+    let disk = CordonRequest {
+        reason: "its disk is failing".into(),
+    };
+    client
+        .cordon_container("box", &disk, Condition::Version(fresh.version))
+        .await
+        .unwrap();
+    let cordoned = client.container("box").await.unwrap();
+    assert_eq!(cordoned.cordoned.as_deref(), Some("its disk is failing"));
+    assert_eq!(
+        client.containers(&Page::default()).await.unwrap().items,
+        [cordoned.clone()]
+    );
+    client
+        .deploy_agent(&spec(r#"{"name":"web","command":"sleep"}"#))
+        .await
+        .unwrap();
+    let stale = client
+        .uncordon_container("box", Condition::Version(fresh.version))
+        .await
+        .unwrap_err();
+    assert_eq!(stale.code(), Some("precondition_failed"));
+    client
+        .uncordon_container("box", Condition::Version(cordoned.version))
+        .await
+        .unwrap();
+    assert_eq!(client.container("box").await.unwrap().cordoned, None);
+
+    // Without a body there is no reason, and a repeat of the request gets the first answer.
+    let http = manager.http();
+    let key = [("idempotency-key", "c")];
+    let path = "/api/v1/containers/box/cordon";
+    let first = http.send("POST", path, &key, "").await;
+    let again = http.send("POST", path, &key, "").await;
+    assert_eq!((first.status, &first.body), (200, &again.body));
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(
+        client.container("box").await.unwrap().cordoned.as_deref(),
+        Some("")
+    );
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breaker_that_is_closed_says_so() {
+    let manager = Manager::start().await;
+    let client = manager.client();
+    let breaker = client.breaker().await.unwrap();
+    assert_eq!((breaker.open, breaker.version, breaker.silence), (false, 0, None));
+    assert_eq!(
+        client.lift_breaker(Condition::Any).await.unwrap_err().code(),
+        Some("busy")
+    );
+    assert_eq!(client.cluster_status().await.unwrap().breaker, None);
+    let health = client.cluster_health().await.unwrap();
+    assert!(health.checks.iter().any(|c| c.name == "breaker" && c.healthy));
+    let read = manager.http().get("/api/v1/cluster/breaker").await;
+    assert_eq!((read.status, read.header("etag")), (200, "\"0\""));
     manager.stop().await;
 }
 

@@ -75,6 +75,15 @@ async fn roles_reach_as_far_as_they_say() {
             .put_config("a", "text/plain", "x", Default::default(), None)
             .await;
         assert_eq!(code(put.map(|_| ())), write);
+        assert_eq!(code(client.breaker().await.map(|_| ())), read);
+        // There is no such container, and the breaker is closed: who may ask is told that.
+        let cordoned = client
+            .cordon_container("nobody", &Default::default(), Default::default())
+            .await;
+        let lifted = client.lift_breaker(Default::default()).await;
+        for answered in [cordoned.unwrap_err(), lifted.unwrap_err()] {
+            assert_eq!(answered.code() != Some("forbidden"), write, "{role:?}");
+        }
         assert_eq!(
             code(client.tokens(&Page::default()).await.map(|_| ())),
             administer

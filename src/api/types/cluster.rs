@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::model::{ManagerId, Revision};
+use crate::model::{Breaker, ManagerId, MassSilence, Millis, Revision};
 
 /// The cluster as one manager sees it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -20,6 +20,61 @@ pub struct ClusterStatus {
     pub revision: Revision,
     /// All managers.
     pub managers: Vec<ManagerView>,
+    /// Why no container is lost by silence just now; null while the breaker is closed.
+    pub breaker: Option<MassSilenceView>,
+}
+
+/// The breaker: whether so many containers are silent at once that silence means nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BreakerView {
+    /// Whether it is open, so that no container is lost by silence.
+    pub open: bool,
+    /// The revision of its last change, 0 if there was none; the ETag.
+    pub version: Revision,
+    /// The revision at which it was last closed or lifted, 0 if never.
+    pub settled: Revision,
+    /// What opened it; null while it is closed.
+    pub silence: Option<MassSilenceView>,
+    /// How many containers are suspect now.
+    pub suspect: usize,
+}
+
+impl BreakerView {
+    /// The breaker, with how many containers are suspect.
+    pub fn new(breaker: &Breaker, suspect: usize) -> Self {
+        Self {
+            open: breaker.open.is_some(),
+            version: breaker.version,
+            settled: breaker.settled,
+            silence: breaker.open.as_ref().map(MassSilenceView::from),
+            suspect,
+        }
+    }
+}
+
+/// What opened the breaker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MassSilenceView {
+    /// How many containers had fallen silent.
+    pub silent: u32,
+    /// Of how many.
+    pub fleet: u32,
+    /// Why it opened.
+    pub reason: String,
+    /// When it opened.
+    #[schema(value_type = u64)]
+    pub opened_at: Millis,
+}
+
+impl From<&MassSilence> for MassSilenceView {
+    fn from(open: &MassSilence) -> Self {
+        Self {
+            silent: open.silent,
+            fleet: open.fleet,
+            reason: open.reason.clone(),
+            opened_at: open.at,
+        }
+    }
 }
 
 /// One manager as another one sees it.

@@ -13,10 +13,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::{
-    cluster::{Check, ClusterStatus, Health, ManagerView, TransferRequest},
+    cluster::{BreakerView, Check, ClusterStatus, Health, ManagerView, MassSilenceView, TransferRequest},
     config::{ConfigPut, ConfigValue, ConfigView},
     nearest::{nearest, unknown_field},
-    registry::{AgentView, ContainerRequest, ContainerView, EngineRequest, EngineView, Explained},
+    registry::{
+        AgentView, ContainerRequest, ContainerView, CordonRequest, EngineRequest, EngineView, Explained,
+    },
     token::{JoinTokenRequest, JoinTokenView, NewToken, TokenRequest, TokenView},
 };
 use crate::model::{Name, Revision};

@@ -26,6 +26,8 @@ pub struct ContainerView {
     pub reason: String,
     /// Whether its agents are proven unable to act.
     pub fenced: bool,
+    /// Why an operator wants no new agents in it, perhaps empty; null unless it is cordoned.
+    pub cordoned: Option<String>,
     /// The engine it was found on.
     #[schema(value_type = Option<String>)]
     pub engine: Option<EngineId>,
@@ -64,6 +66,7 @@ impl ContainerView {
             state: container.state,
             reason: container.reason.clone(),
             fenced: container.fenced,
+            cordoned: container.cordoned.clone(),
             engine: container.engine.as_ref().map(|place| place.engine),
             engine_container: container.engine_container.clone(),
             address: container.address.clone(),
@@ -89,6 +92,15 @@ pub struct ContainerRequest {
     #[serde(default)]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub labels: Labels,
+}
+
+/// Cordons a container.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CordonRequest {
+    /// Why, for a person to read; at most 512 characters are kept.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// An agent.

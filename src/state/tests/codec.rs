@@ -23,7 +23,7 @@ fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
 }
 
 /// Every kind of command; a new one does not compile until it stands here, and then has to be generated.
-const COMMANDS: usize = 23;
+const COMMANDS: usize = 28;
 
 fn number(command: &Command) -> usize {
     use {
@@ -53,6 +53,11 @@ fn number(command: &Command) -> usize {
         Command::Engine(E::Add { .. }) => 20,
         Command::Engine(E::Remove { .. }) => 21,
         Command::Engine(E::SetState { .. }) => 22,
+        Command::Cluster(U::OpenBreaker { .. }) => 23,
+        Command::Cluster(U::CloseBreaker { .. }) => 24,
+        Command::Cluster(U::LiftBreaker { .. }) => 25,
+        Command::Container(C::Cordon { .. }) => 26,
+        Command::Container(C::Uncordon { .. }) => 27,
     }
 }
 

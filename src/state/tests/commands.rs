@@ -55,6 +55,7 @@ fn command() -> impl Strategy<Value = Command> {
         6 => agent().prop_map(Command::Agent),
         1 => engine().prop_map(Command::Engine),
         1 => cluster().prop_map(Command::Cluster),
+        1 => breaker().prop_map(Command::Cluster),
     ]
 }
 
@@ -116,6 +117,12 @@ fn container() -> impl Strategy<Value = ContainerCommand> {
         3 => observe(),
         1 => (id(), 0..3u64).prop_map(|(n, boot)| ContainerCommand::Leave { id: ContainerId(n), boot }),
         1 => (id(), condition()).prop_map(|(n, condition)| ContainerCommand::Remove {
+            id: ContainerId(n), condition,
+        }),
+        1 => (id(), condition()).prop_map(|(n, condition)| ContainerCommand::Cordon {
+            id: ContainerId(n), reason: "why".into(), condition,
+        }),
+        2 => (id(), condition()).prop_map(|(n, condition)| ContainerCommand::Uncordon {
             id: ContainerId(n), condition,
         }),
     ]
@@ -200,6 +207,19 @@ fn cluster() -> impl Strategy<Value = ClusterCommand> {
             // Above all that can have been allocated before.
             next_manager: 1_000,
         }),
+    ]
+}
+
+fn breaker() -> impl Strategy<Value = ClusterCommand> {
+    let open = (revision(), 0..9u64, 0..9u32, revision());
+    prop_oneof![
+        2 => open.prop_map(|(version, term, silent, since)| ClusterCommand::OpenBreaker {
+            term: term.max(TERM), version, silent, fleet: silent * 2, since, reason: "why".into(),
+        }),
+        1 => (revision(), 0..9u64).prop_map(|(version, term)| ClusterCommand::CloseBreaker {
+            term: term.max(TERM), version,
+        }),
+        1 => condition().prop_map(|condition| ClusterCommand::LiftBreaker { condition }),
     ]
 }
 

@@ -2,6 +2,7 @@
 //! the invariants.
 
 mod agents;
+mod breaker;
 mod codec;
 mod commands;
 mod containers;

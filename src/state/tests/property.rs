@@ -62,6 +62,13 @@ pub(super) fn fit(state: &State, command: &mut Command) {
             *boot = state.container(*id).map_or(0, |c| c.boot);
         }
         Command::Container(ContainerCommand::Observe { as_of, .. }) => *as_of = state.revision(),
+        Command::Cluster(
+            ClusterCommand::OpenBreaker { version, term, .. }
+            | ClusterCommand::CloseBreaker { version, term },
+        ) => {
+            *version = state.breaker().version;
+            *term = TERM;
+        }
         _ => {}
     }
 }
@@ -85,6 +92,11 @@ struct Reached {
     reported: AtomicU64,
     replayed: AtomicU64,
     taken_over: AtomicU64,
+    /// A verdict that only the breaker refused.
+    held: AtomicU64,
+    settled: AtomicU64,
+    /// A placement that only a cordon refused.
+    cordoned: AtomicU64,
 }
 
 impl Reached {
@@ -122,6 +134,28 @@ impl Reached {
                     taken && matches!(reply.result, Ok(Outcome::Enrolled(got)) if got == *id),
                 );
             }
+            Command::Container(ContainerCommand::Judge { state, .. }) if *state == ContainerState::Lost => {
+                let open = before.breaker().open.is_some();
+                let mut closed = before.clone();
+                closed.breaker.open = None;
+                let (revision, term) = (after.revision(), after.term());
+                let counts =
+                    |state: &mut State| state.apply(revision, term, &unkeyed(command)).result.is_ok();
+                count(&self.held, open && counts(&mut closed));
+            }
+            Command::Agent(AgentCommand::Place(placements)) => {
+                let kept_out = |placement: &Placement| {
+                    let agent = before.agent(placement.agent);
+                    agent.is_some_and(|a| a.version == placement.version && a.container.is_none())
+                        && before
+                            .container(placement.container)
+                            .is_some_and(|c| c.state == ContainerState::Ready && c.cordoned.is_some())
+                };
+                count(&self.cordoned, placements.iter().any(kept_out));
+            }
+            Command::Cluster(ClusterCommand::CloseBreaker { .. } | ClusterCommand::LiftBreaker { .. }) => {
+                count(&self.settled, done);
+            }
             _ => {}
         }
     }
@@ -135,6 +169,9 @@ impl Reached {
             &self.reported,
             &self.replayed,
             &self.taken_over,
+            &self.held,
+            &self.settled,
+            &self.cordoned,
         ];
         let enough = all.iter().all(|n| n.load(Ordering::Relaxed) >= 20);
         assert!(enough, "these runs prove too little: {self:?}");
@@ -213,6 +250,36 @@ fn exclusive_agents_moved_safely(before: &State, after: &State, command: &Comman
     }
 }
 
+fn unkeyed(command: &Command) -> Proposal {
+    Proposal {
+        at: Millis(0),
+        key: None,
+        command: command.clone(),
+    }
+}
+
+/// While the breaker is open only proof of death takes a container away.
+fn nobody_is_lost_by_silence_while_the_breaker_is_open(before: &State, after: &State, command: &Command) {
+    if before.breaker().open.is_none() {
+        return;
+    }
+    let rank = |c: &Container| (c.state == ContainerState::Lost, c.fenced);
+    for now in after.containers(None) {
+        let worse = before
+            .container(now.id)
+            .is_some_and(|then| rank(now) > rank(then));
+        assert!(!worse || now.boot == 0, "{now:?} is lost by {command:?}");
+    }
+}
+
+/// Whoever is placed anew is so in a container that takes agents.
+fn no_agent_is_placed_behind_a_cordon(before: &State, after: &State) {
+    for agent in after.agents(None).filter(|agent| agent.epoch == after.revision()) {
+        let into = agent.container.and_then(|id| before.container(id));
+        assert!(into.is_none_or(|c| c.cordoned.is_none()), "{agent:?}");
+    }
+}
+
 fn one_run(
     reached: &Reached,
     mut entries: Vec<(bool, u64, Proposal)>,
@@ -244,6 +311,8 @@ fn one_run(
         }
         prop_assert!(state.now() >= before.now());
         exclusive_agents_moved_safely(&before, &state, &proposal.command);
+        nobody_is_lost_by_silence_while_the_breaker_is_open(&before, &state, &proposal.command);
+        no_agent_is_placed_behind_a_cordon(&before, &state);
         if reply.result.is_err() {
             prop_assert!(
                 before.same_placing(&state),

@@ -48,6 +48,7 @@ fn same_objects(one: &State, other: &State) -> bool {
         && one.engines == other.engines
         && one.tokens == other.tokens
         && one.join_tokens == other.join_tokens
+        && one.breaker == other.breaker
         && one.index == other.index
 }
 

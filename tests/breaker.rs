@@ -1,0 +1,210 @@
+//! Real runners that stop answering all at once, as when a host hangs or a switch dies.
+
+mod support;
+
+use std::{
+    fs::File,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use quorate::{
+    client::{Client, Condition, Page, types::AgentView},
+    model::{AgentSpec, AgentState, ContainerState},
+};
+use support::Cluster;
+
+/// Of so many runners three are stopped.
+const RUNNERS: usize = 10;
+
+/// After this long a silent container would be fenced, and its agents run elsewhere.
+const FENCED: Duration = Duration::from_secs(10);
+
+/// A `quorate runner`.
+struct Runner {
+    child: Child,
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // A stopped process is killed like any other.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Runner {
+    fn start(dir: &Path, name: &str, managers: &str, token: &Path) -> Self {
+        let log = File::create(dir.join(format!("{name}.log"))).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(["runner", "--name", name, "--managers", managers])
+            .arg("--data-dir")
+            .arg(dir.join(name))
+            .arg("--join-token-file")
+            .arg(token)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+}
+
+/// Three managers and ten runners, each with an agent.
+struct Fleet {
+    cluster: Cluster,
+    client: Client,
+    runners: Vec<Runner>,
+    /// The agents as they were when all ran.
+    agents: Vec<AgentView>,
+}
+
+impl Fleet {
+    async fn start() -> Self {
+        let cluster = Cluster::start(3).await;
+        let managers: Vec<_> = (0..3)
+            .map(|at| format!("127.0.0.1:{}", cluster.session_port(at)))
+            .collect();
+        let (managers, token) = (managers.join(","), cluster.bundle().join("join.token"));
+        let start = |n| Runner::start(cluster.dir.path(), &format!("box-{n}"), &managers, &token);
+        let runners: Vec<_> = (0..RUNNERS).map(start).collect();
+        let client = cluster.client_of_all();
+        let mut fleet = Self {
+            cluster,
+            client,
+            runners,
+            agents: Vec::new(),
+        };
+        fleet
+            .until("all are ready", async |fleet| {
+                fleet.count(ContainerState::Ready).await == RUNNERS
+            })
+            .await;
+        for n in 0..RUNNERS {
+            let spec = serde_json::json!({"name": format!("a{n}"), "command": "sleep", "args": ["1000"]});
+            let spec: AgentSpec = serde_json::from_value(spec).unwrap();
+            fleet.client.deploy_agent(&spec).await.unwrap();
+        }
+        fleet
+            .until("all agents run", async |fleet| {
+                let agents = fleet.agents().await;
+                agents.iter().all(|agent| agent.state == AgentState::Running)
+            })
+            .await;
+        fleet.agents = fleet.agents().await;
+        fleet
+    }
+
+    async fn until(&self, what: &str, holds: impl AsyncFn(&Self) -> bool) {
+        self.cluster.eventually(what, async || holds(self).await).await;
+    }
+
+    async fn agents(&self) -> Vec<AgentView> {
+        self.client.agents(&Page::default()).await.unwrap().items
+    }
+
+    async fn count(&self, state: ContainerState) -> usize {
+        let all = self.client.containers(&Page::default()).await.unwrap().items;
+        all.iter().filter(|container| container.state == state).count()
+    }
+
+    fn signal_three(&self, signal: Signal) {
+        self.runners[..3].iter().for_each(|runner| runner.signal(signal));
+    }
+
+    /// Every agent is where it was, under the epoch it had.
+    async fn nobody_moved(&self) {
+        assert_eq!(self.count(ContainerState::Lost).await, 0);
+        let places = |agents: &[AgentView]| {
+            let all = agents.iter().map(|a| (a.name.clone(), a.container, a.epoch));
+            all.collect::<Vec<_>>()
+        };
+        assert_eq!(places(&self.agents().await), places(&self.agents));
+    }
+
+    /// Three runners are stopped, and the breaker is open in the eyes of every manager.
+    async fn stop_three(&self) {
+        self.signal_three(Signal::SIGSTOP);
+        for at in 0..3 {
+            let client = self.cluster.client(at);
+            self.until("the breaker opens", async |_| {
+                let status = client.cluster_status().await;
+                status.is_ok_and(|status| status.breaker.is_some())
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_that_is_stopped_at_once_is_kept_until_an_operator_lifts_the_breaker() {
+    let fleet = Fleet::start().await;
+    let stopped = Instant::now();
+    fleet.stop_three().await;
+    // Past the time after which a single one of them would have been given up.
+    tokio::time::sleep_until((stopped + FENCED + Duration::from_secs(3)).into()).await;
+    fleet.nobody_moved().await;
+    let breaker = fleet.client.breaker().await.unwrap();
+    assert!(breaker.open && breaker.suspect >= 3, "{breaker:?}");
+    let health = fleet.client.cluster_health().await.unwrap();
+    assert!(health.checks.iter().any(|c| c.name == "breaker" && !c.healthy));
+    fleet
+        .until("the metric says so", async |fleet| {
+            let metrics = fleet.client.get("/metrics").await.unwrap().body;
+            String::from_utf8_lossy(&metrics).contains("quorate_breaker_open 1")
+        })
+        .await;
+
+    let stale = fleet
+        .client
+        .lift_breaker(Condition::Version(breaker.version - 1))
+        .await;
+    assert_eq!(stale.unwrap_err().code(), Some("precondition_failed"));
+    fleet
+        .client
+        .lift_breaker(Condition::Version(breaker.version))
+        .await
+        .unwrap();
+    fleet
+        .until(
+            "the three are lost and their agents run elsewhere",
+            async |fleet| {
+                let moved = fleet.agents().await.into_iter().zip(&fleet.agents);
+                let moved = moved
+                    .filter(|(now, then)| now.epoch > then.epoch && now.state == AgentState::Running)
+                    .count();
+                moved == 3 && fleet.count(ContainerState::Lost).await == 3
+            },
+        )
+        .await;
+    let breaker = fleet.client.breaker().await.unwrap();
+    assert!(!breaker.open, "those who were silent do not open it again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_that_comes_back_closes_the_breaker_and_nothing_moved() {
+    let fleet = Fleet::start().await;
+    fleet.stop_three().await;
+    fleet.signal_three(Signal::SIGCONT);
+    fleet
+        .until("the breaker closes by itself", async |fleet| {
+            !fleet.client.breaker().await.unwrap().open
+        })
+        .await;
+    fleet
+        .until("all are ready", async |fleet| {
+            fleet.count(ContainerState::Ready).await == RUNNERS
+        })
+        .await;
+    fleet.nobody_moved().await;
+}
