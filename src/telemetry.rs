@@ -55,6 +55,25 @@ names! {
     histogram HTTP_SECONDS = "quorate_http_seconds", Seconds, "From a request's head to its answer's head.";
 }
 
+/// Of each container with a session here, its name and description. They come and go with sessions, which
+/// the recorder's do not, so `session` writes them by itself.
+pub const CONTAINER_CPU: (&str, &str) = (
+    "quorate_container_cpu_millis",
+    "Thousandths of a processor in use, of each container whose session this manager holds.",
+);
+
+/// As [`CONTAINER_CPU`].
+pub const CONTAINER_MEMORY: (&str, &str) = (
+    "quorate_container_memory_bytes",
+    "Memory in use, of each container whose session this manager holds.",
+);
+
+/// As [`CONTAINER_CPU`], without a label.
+pub const CONTAINERS_UNSHOWN: (&str, &str) = (
+    "quorate_container_figures_unshown",
+    "Containers whose figures are not shown here because there are too many.",
+);
+
 /// From 50 µs, a sync on a fast disk, to the longest request.
 const SECONDS: [f64; 17] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,

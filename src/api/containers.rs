@@ -14,6 +14,7 @@ use super::{
     problem::Problem,
     resource::{self, Named, Resource},
     routes::Routes,
+    stats::stats,
     types::{Changed, ContainerRequest, ContainerView, CordonRequest, Created, List},
 };
 use crate::{
@@ -30,6 +31,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .delete("/api/v1/containers/{name}", remove)
         .post("/api/v1/containers/{name}/cordon", cordon)
         .post("/api/v1/containers/{name}/uncordon", uncordon)
+        .get("/api/v1/containers/{name}/stats", stats)
 }
 
 impl Resource for Container {

@@ -33,6 +33,7 @@ mod resource;
 mod routes;
 mod secret;
 mod server;
+mod stats;
 mod tokens;
 pub mod types;
 mod verified;
@@ -54,6 +55,7 @@ use self::{
 pub use self::{
     problem::Code,
     server::{Limits, Transport, serve},
+    stats::SampleSource,
 };
 use crate::{
     consensus::Consensus,
@@ -72,6 +74,8 @@ pub struct Deps {
     pub ca: Arc<Ca>,
     /// The body of `/metrics`.
     pub metrics: RenderMetrics,
+    /// What is in use in containers.
+    pub samples: Arc<dyn SampleSource>,
 }
 
 impl fmt::Debug for Deps {
@@ -98,6 +102,7 @@ struct Shared {
     seed: [u8; 32],
     reads: Reads,
     metrics: RenderMetrics,
+    samples: Arc<dyn SampleSource>,
     openapi: Bytes,
     limits: Limits,
     watches: Arc<Semaphore>,
@@ -127,6 +132,7 @@ impl App {
             seed: seed.finalize().into(),
             reads: Reads::new(),
             metrics: deps.metrics,
+            samples: deps.samples,
             openapi: openapi::document().into(),
             limits,
             watches: Arc::new(Semaphore::new(watch::MAX_WATCHES)),
@@ -177,6 +183,10 @@ impl App {
 
     fn render_metrics(&self) -> String {
         (self.0.metrics)()
+    }
+
+    fn samples(&self) -> &dyn SampleSource {
+        &*self.0.samples
     }
 
     fn openapi(&self) -> Bytes {

@@ -8,7 +8,7 @@ use utoipa::{
     },
 };
 
-use super::{agents, breaker, cluster, configs, containers, engines, join_tokens, ops, tokens};
+use super::{agents, breaker, cluster, configs, containers, engines, join_tokens, ops, stats, tokens};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,7 +27,7 @@ use super::{agents, breaker, cluster, configs, containers, engines, join_tokens,
         tokens::list, tokens::create, tokens::revoke,
         agents::list, agents::deploy, agents::get, agents::explain, agents::start, agents::stop, agents::delete,
         containers::list, containers::register, containers::get, containers::remove,
-        containers::cordon, containers::uncordon,
+        containers::cordon, containers::uncordon, stats::stats,
         engines::list, engines::add, engines::get, engines::remove,
         configs::list, configs::get, configs::put, configs::delete,
         ops::livez, ops::readyz, ops::metrics, ops::openapi, ops::docs,

@@ -1,19 +1,21 @@
 //! `quorate container`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use clap::{Args, Subcommand};
 
 use super::{
     Context, Failure,
-    output::{Row, age, all_pages, bytes, or_dash, word},
+    output::{Output, Row, age, ago, all_pages, bytes, or_dash, word},
+    stats,
+    token::lifetime,
 };
 use crate::{
     client::{
         Condition, Page,
         types::{ContainerRequest, ContainerView, CordonRequest},
     },
-    model::{Labels, Name, Revision},
+    model::{Assessment, Labels, Name, Revision},
 };
 
 /// What can be done with containers.
@@ -26,6 +28,14 @@ pub enum Verb {
     Get {
         /// Its name or id
         name: String,
+    },
+    /// Shows what was in use in a container
+    Stats {
+        /// Its name or id
+        name: String,
+        /// How far to look back, an hour at most
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = lifetime)]
+        last: u64,
     },
     /// Registers a container before its runner comes
     Register {
@@ -154,6 +164,53 @@ fn standing(container: &ContainerView) -> String {
     }
 }
 
+/// One thing that a runner found.
+struct Fact(&'static str, String);
+
+impl Row for Fact {
+    fn head(_: bool) -> Vec<&'static str> {
+        vec!["FOUND", "WHAT"]
+    }
+
+    fn cells(&self, _: bool) -> Vec<String> {
+        vec![self.0.to_owned(), self.1.clone()]
+    }
+}
+
+/// What a runner found when it looked at its container.
+fn facts(found: &Assessment) -> [Fact; 7] {
+    let limited = |all: String, limit: Option<String>| match limit {
+        Some(limit) => format!("{all}, limited to {limit}"),
+        None => all,
+    };
+    let listed = |words: Vec<String>| or_dash((!words.is_empty()).then(|| words.join(", ")));
+    let interpreters = found.interpreters.iter();
+    let interpreters = interpreters.map(|(name, version)| format!("{name} {version}").trim_end().to_owned());
+    let cpu_limit = found.cpu_limit_millis.map(|limit| format!("{limit}m"));
+    let (free, disk) = (bytes(found.disk_free_bytes), bytes(found.disk_bytes));
+    [
+        Fact("kernel", found.kernel.clone()),
+        Fact("processors", limited(found.cpus.to_string(), cpu_limit)),
+        Fact(
+            "memory",
+            limited(bytes(found.memory_bytes), found.memory_limit_bytes.map(bytes)),
+        ),
+        Fact("disk", format!("{free} free of {disk}")),
+        Fact("GPUs", listed(found.gpus.clone())),
+        Fact("interpreters", listed(interpreters.collect())),
+        Fact("declared", listed(found.declared.clone())),
+    ]
+}
+
+/// A container; for people also what its runner found.
+fn show(output: &Output, container: &ContainerView) -> Result<(), Failure> {
+    output.one(container)?;
+    match &container.assessment {
+        Some(found) if output.is_table() => output.rows(&facts(found), container),
+        _ => Ok(()),
+    }
+}
+
 pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
     let (client, output) = (&context.client, &context.output);
     match verb {
@@ -161,7 +218,12 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
             let fetch = async |page: &Page| client.containers(page).await;
             output.list(&all_pages(selection.page(), fetch).await?)
         }
-        Verb::Get { name } => output.one(&client.container(&name).await?),
+        Verb::Get { name } => show(output, &client.container(&name).await?),
+        Verb::Stats { name, last } => {
+            let since = ago(Duration::from_secs(last));
+            let stats = client.container_stats(&name, since).await?;
+            stats::tell(output, &stats)
+        }
         Verb::Register { name, label } => {
             let labels = labels(label)?;
             let created = client
@@ -191,5 +253,35 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
             let changed = client.remove_container(&name, condition(if_version)).await?;
             output.changed(&format!("container {name} was removed"), &changed)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_shown_with_its_limits() {
+        let mut found = Assessment {
+            cpus: 8,
+            cpu_limit_millis: Some(500),
+            memory_bytes: 2 << 30,
+            interpreters: [("python3".into(), "3.11.2".into()), ("sh".into(), String::new())].into(),
+            ..Assessment::default()
+        };
+        let shown = |found: &Assessment| facts(found).map(|fact| fact.1);
+        assert_eq!(
+            shown(&found)[1..],
+            [
+                "8, limited to 500m",
+                "2.0 GiB",
+                "0 B free of 0 B",
+                "-",
+                "python3 3.11.2, sh",
+                "-"
+            ]
+        );
+        found.memory_limit_bytes = Some(128 << 20);
+        assert_eq!(shown(&found)[2], "2.0 GiB, limited to 128.0 MiB");
     }
 }

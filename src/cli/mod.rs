@@ -13,6 +13,7 @@ mod engine;
 mod failure;
 mod join_token;
 mod output;
+mod stats;
 mod token;
 
 use clap::{Args, Subcommand};
@@ -157,6 +158,7 @@ mod tests {
             "quorate cluster breaker lift --if-version 7",
             "quorate container cordon a --reason disk",
             "quorate container uncordon a",
+            "quorate container stats a --last 1h",
         ] {
             Whole::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

@@ -1,6 +1,9 @@
 //! Answers as a table for people, or as JSON or YAML for programs.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use comfy_table::{Table, presets::NOTHING};
@@ -220,6 +223,12 @@ fn now() -> Millis {
 /// How long ago a moment was.
 pub fn age(then: Millis) -> String {
     span(now().since(then).as_secs())
+}
+
+/// The moment so long ago.
+pub fn ago(span: Duration) -> Millis {
+    let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    Millis(now().0.saturating_sub(span))
 }
 
 /// When something ends.

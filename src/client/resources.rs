@@ -12,12 +12,12 @@ use super::{
     send::Outgoing,
     types::{
         AgentView, BreakerView, Changed, ClusterStatus, ConfigPut, ConfigView, ContainerRequest,
-        ContainerView, CordonRequest, Created, EngineRequest, EngineView, Explained, Health,
+        ContainerStats, ContainerView, CordonRequest, Created, EngineRequest, EngineView, Explained, Health,
         JoinTokenRequest, JoinTokenView, List, ManagerView, NewToken, TokenRequest, TokenView,
         TransferRequest,
     },
 };
-use crate::model::{AgentSpec, ManagerId, Revision};
+use crate::model::{AgentSpec, ManagerId, Millis, Revision};
 
 /// A config as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,6 +252,15 @@ impl Client {
     /// [`ClientError`].
     pub async fn container(&self, name: &str) -> Result<ContainerView, ClientError> {
         self.json(Outgoing::read(at("containers", name))).await
+    }
+
+    /// What was in use in a container in the last hour, from `since` on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn container_stats(&self, name: &str, since: Millis) -> Result<ContainerStats, ClientError> {
+        let path = format!("{}/stats?since={}", at("containers", name), since.0);
+        self.json(Outgoing::read(path)).await
     }
 
     /// Registers a container before its runner comes.

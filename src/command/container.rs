@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Condition;
 use crate::model::{
-    Capabilities, ContainerId, ContainerState, EngineId, Found, JoinTokenId, Labels, Name, Resources,
-    Revision,
+    Assessment, Capabilities, ContainerId, ContainerState, EngineId, Found, JoinTokenId, Labels, Name,
+    Resources, Revision,
 };
 
 /// A change of a container.
@@ -103,5 +103,15 @@ pub enum ContainerCommand {
         id: ContainerId,
         /// What must hold before.
         condition: Condition,
+    },
+    /// A runner looked at its container and found something else than before. Of a start's looks the
+    /// latest counts, however often and in whichever order they arrive.
+    Assess {
+        /// Which container.
+        id: ContainerId,
+        /// The start of the runner that looked; another one refuses it.
+        boot: u64,
+        /// What it found.
+        assessment: Assessment,
     },
 }

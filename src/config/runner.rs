@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Labels;
+use crate::model::{Assessment, Labels, MAX_DECLARED};
 
+use super::values::duration;
 use super::{Address, Hidden, Layered, LogsConfig, Problems, Size, machine_name};
+
+/// Between looks at the container, at least.
+const SHORTEST_LOOK: Duration = Duration::from_secs(1);
 
 /// All of a runner's configuration. `config/runner.toml` explains every key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +28,12 @@ pub struct RunnerConfig {
     pub join_token: Option<Hidden>,
     /// A file with it.
     pub join_token_file: Option<PathBuf>,
+    /// What the container can do that the runner can't find out.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    /// How often the runner looks at what its container has.
+    #[serde(with = "duration")]
+    pub assess_every: Duration,
     /// What else the container is: shown, selected by and used in constraints.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -47,6 +58,8 @@ impl Default for RunnerConfig {
             managers: vec![Address::new("127.0.0.1", 7402)],
             join_token: None,
             join_token_file: None,
+            capabilities: Vec::new(),
+            assess_every: Duration::from_secs(60),
             labels: BTreeMap::new(),
             capacity: CapacityConfig::default(),
             logs: LogsConfig::default(),
@@ -59,6 +72,7 @@ impl Layered for RunnerConfig {
         RunnerConfig {
             join_token: Some(Hidden::new("qjt_")),
             join_token_file: Some("join.token".into()),
+            capabilities: vec!["camera".to_owned()],
             labels: [("*".to_owned(), String::new())].into(),
             capacity: CapacityConfig {
                 cpu_millis: Some(4000),
@@ -86,6 +100,25 @@ impl Layered for RunnerConfig {
         }
         let one = self.join_token.is_none() || self.join_token_file.is_none();
         problems.require(one, "join_token_file", "excludes `join_token`: give one of them");
+        problems.require(
+            self.capabilities.len() <= MAX_DECLARED,
+            "capabilities",
+            format!("has more than {MAX_DECLARED}"),
+        );
+        for name in self
+            .capabilities
+            .iter()
+            .filter(|name| !Assessment::is_capability(name))
+        {
+            let name: String = name.chars().take(80).collect();
+            let rule = "use 1 to 64 characters of A-Z, a-z, 0-9, `.`, `_` and `-`";
+            problems.require(false, "capabilities", format!("has `{name}`: {rule}"));
+        }
+        problems.require(
+            self.assess_every >= SHORTEST_LOOK,
+            "assess_every",
+            "must be at least 1s",
+        );
         if let Err(error) = Labels::new(self.labels.clone()) {
             problems.require(false, "labels", format!("is wrong: {error}"));
         }

@@ -17,9 +17,10 @@ use tokio::{
 };
 
 use super::{
+    elsewhere::SamplesHere,
     error::{MembershipError, ReadError},
     handle::{Digest, DigestAck, MembershipRequest, Shared},
-    peers::{Dial, Lane, Link, Me, Probe, Request, Response},
+    peers::{Dial, Lane, Link, Links, Me, Probe, Request, Response},
     proposer, reads,
     runtime::blocking,
     snapshot_store::{Incoming, SnapshotFile, SnapshotStore},
@@ -41,6 +42,9 @@ pub(super) struct Core {
     pub snapshots: Arc<SnapshotStore>,
     pub dial: Arc<dyn Dial>,
     pub on_digest: OnDigest,
+    pub samples: SamplesHere,
+    /// The ways to all others, for what each of them holds.
+    pub questions: Links,
     /// The ways to the leader, kept while it leads.
     pub leader_links: Mutex<Option<LeaderLinks>>,
     /// One change of the managers at a time.
@@ -313,6 +317,7 @@ impl Core {
             Request::Propose(proposals) => {
                 Response::Proposed(proposer::take_forwarded(self, proposals).await)
             }
+            Request::Samples { container, since } => Response::Samples((self.samples)(container, since)),
             Request::Status if leads => Response::Status(self.shared.status.borrow().clone()),
             Request::ReadIndex(vote) if leads => {
                 match timeout(ROUND, self.read_index_for(from, vote)).await {

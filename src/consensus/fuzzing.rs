@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     command::{ClusterCommand, Command, Condition, ConfigCommand, Proposal, RequestKey},
-    model::{Millis, TokenId},
+    model::{ContainerId, Millis, Sample, Sampled, TokenId},
     state::State,
     wire::fuzzing::{frame, frames},
 };
@@ -116,6 +116,10 @@ pub fn peer_seeds() -> Vec<Vec<u8>> {
         Request::Vote(openraft::raft::VoteRequest::new(vote, Some(log_id(2, 9)))),
         Request::TransferLeadership { to: Some(2) },
         Request::Probe,
+        Request::Samples {
+            container: ContainerId(5),
+            since: Millis(6),
+        },
     ];
     seeds.extend(
         requests
@@ -126,6 +130,10 @@ pub fn peer_seeds() -> Vec<Vec<u8>> {
         Response::Taken,
         Response::ReadIndex(4),
         Response::Failed("x".into()),
+        Response::Samples(vec![Sampled {
+            at: Millis(9),
+            sample: Sample::default(),
+        }]),
     ];
     seeds.extend(
         answers

@@ -12,6 +12,7 @@
 mod begin;
 mod core;
 mod durable;
+mod elsewhere;
 mod error;
 mod figures;
 #[cfg(feature = "fuzzing")]
@@ -38,6 +39,7 @@ mod types;
 pub use self::{
     begin::First,
     core::{Clock, OnDigest},
+    elsewhere::{Elsewhere, SamplesHere},
     error::{MembershipError, ProposeError, ReadError},
     handle::{Consensus, DEADLINE, Digest, DigestAck, Leadership, ManagerStatus, Status},
     peers::{BoxedStream, Dial, Stream},

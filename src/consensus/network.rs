@@ -19,7 +19,7 @@ use openraft::{
 };
 
 use super::{
-    peers::{AppendLane, ControlLinks, Dial, Lane, Link, LinkError, Me, Request, Response},
+    peers::{AppendLane, Dial, Lane, Link, LinkError, Links, Me, Request, Response},
     runtime::blocking,
     snapshot_store::SnapshotFile,
     types::{Snapshot, TypeConfig, Vote},
@@ -49,7 +49,7 @@ const BACKOFF: [Duration; 4] = [
 pub(super) struct Network {
     pub dial: Arc<dyn Dial>,
     pub me: Me,
-    pub control: Arc<ControlLinks>,
+    pub control: Arc<Links>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {

@@ -19,12 +19,13 @@ use tracing::warn;
 use super::{
     begin::{self, First},
     core::{Clock, Core, OnDigest},
+    elsewhere::SamplesHere,
     figures::{Figures, count_objects},
     handle::{Consensus, PROPOSAL_BYTES, READ_QUEUE, Shared, Status},
     log_store::{LogStore, OpenError},
     membership,
     network::Network,
-    peers::{self, BoxedStream, ControlLinks, Dial, Me},
+    peers::{self, BoxedStream, Dial, Lane, Links, Me},
     proposer, reads,
     runtime::blocking,
     snapshot_store::{SnapshotError, SnapshotStore},
@@ -110,6 +111,8 @@ pub struct Options {
     pub dial: Arc<dyn Dial>,
     /// Told of each digest that reaches the leader.
     pub on_digest: OnDigest,
+    /// Asked for what this manager holds of samples.
+    pub samples: SamplesHere,
     /// Ends the process.
     pub fatal: Fatal,
 }
@@ -189,6 +192,7 @@ impl Consensus {
             bootstrap,
             dial,
             on_digest,
+            samples,
             fatal,
         } = options;
         let me = Me { id, incarnation };
@@ -215,7 +219,7 @@ impl Consensus {
         let Stores { log, snapshots } = stores;
         let (publish, from) = (shared.clone(), snapshots.clone());
         let machine = blocking(move || StateMachine::open(publish, from)).await??;
-        let control = Arc::new(ControlLinks::new(dial.clone(), me));
+        let control = Arc::new(Links::new(dial.clone(), me, Lane::Control));
         let network = Network {
             dial: dial.clone(),
             me,
@@ -235,8 +239,10 @@ impl Consensus {
             raft,
             shared: shared.clone(),
             snapshots,
+            questions: Links::new(dial.clone(), me, Lane::Forward),
             dial,
             on_digest,
+            samples,
             leader_links: Mutex::new(None),
             changing: Semaphore::new(1),
             clock,
@@ -270,7 +276,7 @@ impl Consensus {
 }
 
 /// Keeps the ways to all members open that elections need.
-async fn keep_links_open(core: Arc<Core>, control: Arc<ControlLinks>) {
+async fn keep_links_open(core: Arc<Core>, control: Arc<Links>) {
     let members = || {
         let metrics = core.raft.metrics();
         let metrics = metrics.borrow_watched();

@@ -1,6 +1,7 @@
 //! A whole cluster in one process, over in-memory streams and real logs on disk.
 
 mod elections;
+mod elsewhere;
 mod faults;
 mod reads;
 mod sizes;
@@ -138,6 +139,7 @@ impl Manager {
                 me: id,
             }),
             on_digest: Arc::new(|_| {}),
+            samples: Arc::new(move |container, since| elsewhere::held(id, container, since)),
             fatal: ends,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();

@@ -94,7 +94,8 @@ pub struct AgentSpec {
     /// What it needs; a container without that much free is not chosen.
     #[serde(default)]
     pub resources: Resources,
-    /// Containers must match this label selector, such as `zone=a,gpu`.
+    /// Containers must match this label selector, such as `zone=a,gpu`. It may also ask for what a runner
+    /// declared or found: `capability/gpu`, `interpreter/python3`.
     #[serde(default)]
     pub constraints: String,
     /// How a container is chosen.

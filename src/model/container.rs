@@ -1,8 +1,10 @@
 //! Containers: remote instances that can host agents.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, EngineId, Labels, Millis, Name, Revision};
+use super::{Assessment, ContainerId, EngineId, Labels, Millis, Name, Revision, Selector};
 
 /// Where a container stands in its life.
 ///
@@ -110,6 +112,8 @@ pub struct Container {
     pub capabilities: Capabilities,
     /// What it can host in all.
     pub resources: Resources,
+    /// What this start of its runner found when it looked; `None` until it has.
+    pub assessment: Option<Arc<Assessment>>,
     /// Whether a runner holds a certificate for this id. An id belongs to one runner for ever: who
     /// takes the record over gets another id, so that the old certificate opens nothing.
     pub enrolled: bool,
@@ -124,6 +128,14 @@ pub struct Container {
     pub version: Revision,
     /// Log time of its registration.
     pub registered_at: Millis,
+}
+
+impl Container {
+    /// Whether it is what constraints ask for: by its labels, or by what its runner found.
+    pub fn meets(&self, constraints: &Selector) -> bool {
+        let found = |key: &str| self.assessment.as_ref().and_then(|found| found.fact(key));
+        constraints.holds(|key| self.labels.get(key).or_else(|| found(key)))
+    }
 }
 
 /// What an engine says of a container's process.

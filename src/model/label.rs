@@ -118,11 +118,16 @@ pub struct Selector(Vec<Term>);
 impl Selector {
     /// Whether every term holds.
     pub fn matches(&self, labels: &Labels) -> bool {
+        self.holds(|key| labels.get(key))
+    }
+
+    /// Whether every term holds of what `value` gives for a key.
+    pub fn holds<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().all(|term| match term {
-            Term::Equals(k, v) => labels.get(k) == Some(v),
-            Term::Differs(k, v) => labels.get(k) != Some(v),
-            Term::Present(k) => labels.get(k).is_some(),
-            Term::Absent(k) => labels.get(k).is_none(),
+            Term::Equals(k, v) => value(k) == Some(v),
+            Term::Differs(k, v) => value(k) != Some(v),
+            Term::Present(k) => value(k).is_some(),
+            Term::Absent(k) => value(k).is_none(),
         })
     }
 }

@@ -5,6 +5,7 @@
 //! every layer (and every outside tool) can speak in the same words.
 
 mod agent;
+mod assessment;
 mod breaker;
 mod config;
 mod container;
@@ -13,6 +14,7 @@ mod id;
 mod label;
 mod manager;
 mod name;
+mod sample;
 pub mod session;
 mod time;
 mod token;
@@ -20,6 +22,7 @@ mod token;
 pub use agent::{
     Agent, AgentSpec, AgentState, Desired, DisconnectPolicy, RestartPolicy, SpecError, Strategy,
 };
+pub use assessment::{Assessment, MAX_DECLARED};
 pub use breaker::{Breaker, MassSilence};
 pub use config::{Config, MAX_CONFIG_BYTES, MAX_CONTENT_TYPE_BYTES};
 pub use container::{Capabilities, Container, ContainerState, EngineRef, Found, FoundState, Resources};
@@ -28,6 +31,7 @@ pub use id::{AgentId, ContainerId, EngineId, IdError, JoinTokenId, TokenId};
 pub use label::{LabelError, Labels, Selector};
 pub use manager::{ManagerId, Member, PeerInfo};
 pub use name::{Name, NameError};
+pub use sample::{Sample, Sampled};
 pub use time::Millis;
 pub use token::{JoinRole, JoinToken, Role, SecretHash, Token};
 

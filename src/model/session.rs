@@ -6,12 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentId, AgentSpec, AgentState, Capabilities, ContainerId, Labels, ManagerId, Name, PeerInfo, Resources,
-    Revision,
+    AgentId, AgentSpec, AgentState, Assessment, Capabilities, ContainerId, Labels, ManagerId, Name, PeerInfo,
+    Resources, Revision, Sample,
 };
 
 /// The version of these types.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The largest session frame, in bytes.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
@@ -62,6 +62,10 @@ pub enum FromRunner {
     },
     /// The runner leaves on purpose; its agents are stopped.
     Goodbye,
+    /// The runner looked at its container again and found something else than it told before.
+    Assessed(Assessment),
+    /// What is in use in the container; each 5 s.
+    Sample(Sample),
 }
 
 /// Who a runner is, said at the start of each session.
@@ -79,6 +83,8 @@ pub struct Hello {
     pub capabilities: Capabilities,
     /// What the container can host.
     pub resources: Resources,
+    /// What the runner found when it last looked, if it has looked yet.
+    pub assessment: Option<Assessment>,
     /// The agents the runner holds right now, so that the manager's picture is made whole at once.
     pub agents: Vec<AgentReport>,
 }

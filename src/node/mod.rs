@@ -8,6 +8,7 @@
 mod identity;
 mod join;
 mod peers;
+mod samples;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -15,7 +16,7 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use self::{identity::Identity, peers::TlsDial};
+use self::{identity::Identity, peers::TlsDial, samples::AllSamples};
 use crate::{
     api,
     config::{Address, ManagerConfig, PortConfig, advertised},
@@ -24,7 +25,7 @@ use crate::{
     model::PeerInfo,
     plan::{Mass, Windows},
     security::{self, Leaf, SecurityError},
-    session::{self, SessionServer},
+    session::{self, Samples, SessionServer},
 };
 
 pub use self::{identity::IdentityError, join::JoinError};
@@ -107,6 +108,8 @@ pub async fn run(
             within: config.liveness.breaker_within,
         },
     };
+    let samples = Arc::new(Samples::default());
+    let held = samples.clone();
     let liveness = Arc::new(LivenessTable::default());
     let counting = liveness.clone();
     let options = Options {
@@ -126,6 +129,7 @@ pub async fn run(
         bootstrap: identity.bootstrap(),
         dial,
         on_digest: Arc::new(move |digest| counting.count(digest)),
+        samples: Arc::new(move |container, since| held.since(container, since)),
         fatal,
     };
     let (consensus, running) = Consensus::start(options).await?;
@@ -155,6 +159,7 @@ pub async fn run(
             ca: identity.ca.clone(),
             tls: security::session_server(&leaf, &trust)?,
             fence_after: config.liveness.self_stop,
+            samples: samples.clone(),
         },
         shutdown.child_token(),
     );
@@ -172,10 +177,15 @@ pub async fn run(
         request: config.api.request_timeout,
         ..api::Limits::default()
     };
+    let shown = samples.clone();
     let deps = api::Deps {
         consensus: consensus.clone(),
         ca: identity.ca.clone(),
-        metrics,
+        metrics: Arc::new(move || metrics() + &shown.render()),
+        samples: Arc::new(AllSamples {
+            here: samples,
+            running: running.clone(),
+        }),
     };
     let serving = tasks.spawn(api::serve(
         api_listener,

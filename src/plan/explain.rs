@@ -37,7 +37,7 @@ pub enum Verdict {
         /// Why.
         reason: String,
     },
-    /// Its labels are not what the agent asks for.
+    /// Its labels, or what its runner found, are not what the agent asks for.
     Mismatch {
         /// The agent's constraints.
         constraints: String,
@@ -116,7 +116,7 @@ fn weigh(
         Err(error) => {
             return Verdict::Unreadable { error: error.clone() };
         }
-        Ok(selector) if !selector.matches(&container.labels) => {
+        Ok(selector) if !container.meets(selector) => {
             return Verdict::Mismatch {
                 constraints: selector.to_string(),
             };

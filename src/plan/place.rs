@@ -135,7 +135,7 @@ impl Class {
                 .containers
                 .iter()
                 .enumerate()
-                .filter(|(_, (container, _))| selector.matches(&container.labels))
+                .filter(|(_, (container, _))| container.meets(selector))
                 .map(|(at, (_, usage))| Reverse((usage.load(), at)))
                 .collect(),
         };
@@ -183,7 +183,7 @@ fn why(needs: Resources, selector: &Result<Selector, String>, fleet: &Fleet) -> 
             _ => format!("no container takes agents: {}", fleet.left_out().join(", ")),
         };
     }
-    let fits = |(container, _): &&(&Container, Usage)| selector.matches(&container.labels);
+    let fits = |(container, _): &&(&Container, Usage)| container.meets(selector);
     let matching: Vec<_> = fleet.containers.iter().filter(fits).collect();
     let mut parts = fleet.left_out();
     let lacking = fleet.containers.len() - matching.len();

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     command::{AgentCommand, Command, Condition, ContainerCommand, Outcome},
+    model::Assessment,
     plan::{
         Verdict, explain,
         fixture::{Fixture, container_id},
@@ -87,6 +88,59 @@ fn who_fits_nowhere_is_told_why() {
         reason(&fixture),
         "3 containers: 2 do not match `gpu`, 1 has no room (needs 500m CPU and 0 MiB, at most 100m CPU and 1024 MiB free)"
     );
+}
+
+#[test]
+fn what_a_runner_declared_or_found_can_be_asked_for() {
+    let mut fixture = Fixture::default();
+    fixture.ready(1, "", 900);
+    fixture.ready(2, "", 900);
+    fixture.agent(1, "capability/camera,interpreter/python3", 100);
+    let reason = place(&fixture.state, 9).waiting[0].reason.to_string();
+    assert_eq!(
+        reason,
+        "2 containers: 2 do not match `capability/camera,interpreter/python3`"
+    );
+    let assessment = Assessment {
+        number: 1,
+        interpreters: [("python3".into(), "3.11.2".into())].into(),
+        declared: vec!["camera".into()],
+        ..Assessment::default()
+    };
+    let (id, boot) = (container_id(2), 1);
+    fixture.apply(Command::Container(ContainerCommand::Assess {
+        id,
+        boot,
+        assessment,
+    }));
+    let plan = place(&fixture.state, 9);
+    assert_eq!(chosen(&plan), [(1, 2)]);
+    let agent = fixture.state.agent(AgentId(1)).unwrap();
+    let verdicts: Vec<_> = explain(&fixture.state, agent)
+        .into_iter()
+        .map(|(_, verdict)| verdict.to_string())
+        .collect();
+    assert_eq!(
+        verdicts[0],
+        "does not match `capability/camera,interpreter/python3`"
+    );
+    assert!(verdicts[1].starts_with("fits"), "{verdicts:?}");
+    let reply = fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
+    assert_eq!(reply.result, Ok(Outcome::Placed { made: 1, refused: 0 }));
+    // Apply asks again: the container may have changed since the plan.
+    fixture.agent(2, "capability/camera", 100);
+    let plan = place(&fixture.state, 9);
+    let assessment = Assessment {
+        number: 2,
+        ..Assessment::default()
+    };
+    fixture.apply(Command::Container(ContainerCommand::Assess {
+        id,
+        boot,
+        assessment,
+    }));
+    let reply = fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
+    assert_eq!(reply.result, Ok(Outcome::Placed { made: 0, refused: 1 }));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path, thread};
 
+use nix::sys::statvfs::statvfs;
+
 use crate::model::{Capabilities, Resources};
 
 /// Platform and version.
@@ -15,8 +17,7 @@ pub(super) fn capabilities() -> Capabilities {
 /// The limits of the container's control group, or what the machine has, whichever is less. `root` is
 /// `/` but in tests.
 pub(super) fn resources(root: &Path) -> Resources {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let machine_cpu = u64::try_from(cores).unwrap_or(1).saturating_mul(1000);
+    let machine_cpu = u64::try_from(processors()).unwrap_or(1).saturating_mul(1000);
     let machine_memory = memory_of_machine(root).unwrap_or(0);
     Resources {
         cpu_millis: cpu_limit(root).map_or(machine_cpu, |limit| limit.min(machine_cpu)),
@@ -24,13 +25,32 @@ pub(super) fn resources(root: &Path) -> Resources {
     }
 }
 
-fn number(root: &Path, file: &str) -> Option<u64> {
+/// Processors that this process may run on.
+pub(super) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Size of the disk that `dir` is on, and what of it may still be filled by this user, in bytes. Blocks.
+pub(super) fn disk(dir: &Path) -> Option<(u64, u64)> {
+    let disk = statvfs(dir).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
+    Some((bytes(disk.blocks()), bytes(disk.blocks_available())))
+}
+
+/// What is in use on the disk that `dir` is on, in bytes. Blocks.
+pub(super) fn disk_used(dir: &Path) -> Option<u64> {
+    let disk = statvfs(dir).ok()?;
+    let used = disk.blocks().saturating_sub(disk.blocks_free());
+    Some(used.saturating_mul(disk.fragment_size()))
+}
+
+pub(super) fn number(root: &Path, file: &str) -> Option<u64> {
     fs::read_to_string(root.join(file)).ok()?.trim().parse().ok()
 }
 
 /// `cpu.max` of cgroup v2 ("quota period", or "max period"), else the two files of v1, where a quota of
 /// -1, which is not a `u64`, means none.
-fn cpu_limit(root: &Path) -> Option<u64> {
+pub(super) fn cpu_limit(root: &Path) -> Option<u64> {
     let v2 = || {
         let text = fs::read_to_string(root.join("sys/fs/cgroup/cpu.max")).ok()?;
         let (quota, period) = text.trim().split_once(' ')?;
@@ -46,12 +66,12 @@ fn cpu_limit(root: &Path) -> Option<u64> {
 
 /// `memory.max` of cgroup v2 (a number, or "max"), else v1, where no limit is a number larger than any
 /// machine.
-fn memory_limit(root: &Path) -> Option<u64> {
+pub(super) fn memory_limit(root: &Path) -> Option<u64> {
     number(root, "sys/fs/cgroup/memory.max")
         .or_else(|| number(root, "sys/fs/cgroup/memory/memory.limit_in_bytes"))
 }
 
-fn memory_of_machine(root: &Path) -> Option<u64> {
+pub(super) fn memory_of_machine(root: &Path) -> Option<u64> {
     let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -90,12 +110,12 @@ fn id_at_start(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tempfile::TempDir;
 
     use super::*;
 
-    fn root(files: &[(&str, &str)]) -> TempDir {
+    pub(in crate::runner) fn root(files: &[(&str, &str)]) -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in files {
             let path = dir.path().join(name);

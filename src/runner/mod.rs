@@ -21,13 +21,16 @@ mod error;
 pub mod exec;
 mod fence;
 mod identity;
+mod interpreters;
 mod keeper;
 mod lease;
 mod link;
+mod look;
 mod output;
 mod process;
 mod program;
 mod reports;
+mod sampler;
 mod session;
 mod stray;
 mod supervisor;
@@ -53,8 +56,10 @@ use self::{
     fence::Fence,
     identity::{Identity, Managers},
     lease::Lease,
+    look::{Looking, Looks},
     process::Spawner,
     reports::Reports,
+    sampler::Sampling,
     session::Session,
     stray::Mark,
     supervisor::Supervisor,
@@ -62,7 +67,7 @@ use self::{
 use crate::{
     config::RunnerConfig,
     model::{
-        ContainerId, Labels, Resources,
+        Assessment, ContainerId, Labels, Resources,
         session::{AgentReport, Hello},
     },
     security::{JoinToken, files},
@@ -132,12 +137,14 @@ fn lock(dir: &Path) -> Result<Flock<File>, RunnerError> {
 /// What lives as long as the runner.
 struct Runner {
     dir: PathBuf,
-    /// Without agents and resources that are found anew for each session.
+    /// Without what is told anew in each session.
     about: Hello,
     managers: Managers,
     spawner: Spawner,
     lease: Lease,
     reports: Reports,
+    looking: Looking,
+    sampling: Sampling,
     identity: Option<Identity>,
     /// There is one while agents may run.
     supervisor: Option<Supervisor>,
@@ -162,6 +169,7 @@ impl Runner {
                 cpu_millis: config.capacity.cpu_millis.unwrap_or(found.cpu_millis),
                 memory_bytes: config.capacity.memory.map_or(found.memory_bytes, |size| size.0),
             },
+            assessment: None,
             agents: Vec::new(),
         };
         let addresses = config.managers.iter().map(ToString::to_string).collect();
@@ -169,11 +177,23 @@ impl Runner {
             path: config.data_dir.clone(),
             source,
         };
+        let dir = std::path::absolute(&config.data_dir).map_err(data)?;
+        let spawner = Spawner::start(shim).map_err(data)?;
+        let looks = Looks {
+            root: root.to_owned(),
+            dir: dir.clone(),
+            spawner: spawner.clone(),
+            boot: about.boot,
+            declared: config.capabilities.clone(),
+            every: config.assess_every,
+        };
         Ok(Self {
-            dir: std::path::absolute(&config.data_dir).map_err(data)?,
             about,
             managers: Managers::load(&config.data_dir, addresses),
-            spawner: Spawner::start(shim).map_err(data)?,
+            looking: looks.start(),
+            sampling: Sampling::start(root.to_owned(), dir.clone()),
+            dir,
+            spawner,
             lease: Lease::new(Fence::start().map_err(data)?),
             reports: Reports::new(),
             identity: None,
@@ -230,7 +250,7 @@ impl Runner {
             Some(identity) => identity,
             None => {
                 let token = join_token(config, had_one)?;
-                let hello = self.hello(Vec::new());
+                let hello = self.hello(None, Vec::new());
                 let joined = tokio::select! {
                     joined = link::enroll(self.managers.current(), &token, hello, &self.dir) => joined,
                     () = shutdown.cancelled() => return Ok(Ok(())),
@@ -283,8 +303,9 @@ impl Runner {
         self.supervisor = Some(supervisor.await);
     }
 
-    fn hello(&self, agents: Vec<AgentReport>) -> Hello {
+    fn hello(&self, assessment: Option<Assessment>, agents: Vec<AgentReport>) -> Hello {
         Hello {
+            assessment,
             agents,
             ..self.about.clone()
         }

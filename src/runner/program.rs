@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use super::{exec, process::Launch, stray::Mark};
 use crate::model::{AgentId, AgentSpec, ContainerId, Revision};
 
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How to start an agent, not under a fence yet. Blocks.
 ///
@@ -77,7 +77,7 @@ fn environment(
 }
 
 /// The file of a command: a path (relative ones from the working directory), or a name on `PATH`.
-fn find_program(command: &str, dir: &Path, path: &OsString) -> Result<PathBuf, String> {
+pub(super) fn find_program(command: &str, dir: &Path, path: &OsString) -> Result<PathBuf, String> {
     if command.contains('/') {
         let file = dir.join(command);
         return check_program(&file).map(|()| file);

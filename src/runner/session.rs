@@ -17,7 +17,9 @@ use super::{
     error::SessionError,
     identity::Identity,
     link::Link,
+    look::Found,
     reports::{Latest, news},
+    sampler,
     supervisor::Supervisor,
 };
 use crate::{
@@ -50,6 +52,9 @@ pub(super) struct Session<'a> {
     reports: watch::Receiver<Latest>,
     /// What the manager was told of.
     told: Latest,
+    /// What the runner finds when it looks at its container.
+    found: Found,
+    samples: sampler::Latest,
     renew_at: Instant,
     /// The CA that signs, PEM.
     ca: String,
@@ -66,7 +71,9 @@ impl<'a> Session<'a> {
         let mut link = Link::open(runner.managers.current(), tls).await?;
         let mut reports = runner.reports.watch();
         let told = reports.borrow_and_update().clone();
-        let hello = runner.hello(news(&Latest::new(), &told));
+        let mut found = runner.looking.found.clone();
+        let assessment = found.borrow_and_update().as_deref().cloned();
+        let hello = runner.hello(assessment, news(&Latest::new(), &told));
         link.send(&FromRunner::Hello {
             protocol: PROTOCOL,
             hello,
@@ -93,6 +100,8 @@ impl<'a> Session<'a> {
             counted: Instant::now(),
             reports,
             told,
+            found,
+            samples: runner.sampling.latest.clone(),
             renew_at,
             ca: identity.trust.pem().to_owned(),
             new_key: None,
@@ -132,6 +141,8 @@ impl<'a> Session<'a> {
                 }
                 // The sender lives in the runner.
                 _ = self.reports.changed() => self.tell().await?,
+                Ok(()) = self.found.changed() => self.tell_found().await?,
+                Ok(()) = self.samples.changed() => self.tell_sample().await?,
                 () = lease.ended(), if held => return Err(SessionError::Lapsed(self.fence_after)),
                 () = sleep_until(self.counted + PATIENCE) => {
                     return Err(SessionError::Silent { what: "get a heartbeat counted", after: PATIENCE });
@@ -172,6 +183,22 @@ impl<'a> Session<'a> {
             .collect();
         self.told = now;
         self.link.send_all(&frames).await
+    }
+
+    async fn tell_found(&mut self) -> Result<(), SessionError> {
+        let found = self.found.borrow_and_update().as_deref().cloned();
+        match found {
+            Some(found) => self.link.send(&FromRunner::Assessed(found)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn tell_sample(&mut self) -> Result<(), SessionError> {
+        let sample = *self.samples.borrow_and_update();
+        match sample {
+            Some(sample) => self.link.send(&FromRunner::Sample(sample)).await,
+            None => Ok(()),
+        }
     }
 
     async fn renew(&mut self) -> Result<(), SessionError> {

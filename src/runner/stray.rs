@@ -44,6 +44,16 @@ impl Mark {
         mark
     }
 
+    /// Of what one start of a runner asks for its version.
+    pub(super) fn of_look(boot: u64) -> Self {
+        Self(vec![format!("QUORATE_LOOK={boot}")])
+    }
+
+    /// The variables that make the mark.
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|one| one.split_once('='))
+    }
+
     fn is_on(&self, environment: &[u8]) -> bool {
         let carried = |one: &String| environment.split(|b| *b == 0).any(|e| e == one.as_bytes());
         self.0.iter().all(carried)

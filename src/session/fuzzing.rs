@@ -3,7 +3,7 @@
 use super::accept;
 use crate::{
     model::{
-        Labels, ManagerId, PeerInfo,
+        Assessment, Labels, ManagerId, PeerInfo, Sample,
         session::{AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     },
     wire::{self, fuzzing::frames},
@@ -18,9 +18,28 @@ pub fn session_frames(data: &[u8]) {
         return;
     };
     match kind % 3 {
-        0 => frames::<FromRunner>(rest, MAX_FRAME_BYTES, |_| {}),
+        0 => frames::<FromRunner>(rest, MAX_FRAME_BYTES, |frame| {
+            if let FromRunner::Assessed(found) = frame {
+                let (bounded, _) = found.bounded();
+                assert_eq!(bounded.clone().bounded(), (bounded, vec![]));
+            }
+        }),
         1 => frames::<FromManager>(rest, MAX_FRAME_BYTES, |_| {}),
         _ => accept::fuzzing(rest),
+    }
+}
+
+fn found() -> Assessment {
+    Assessment {
+        number: 2,
+        kernel: "6.1.0".into(),
+        cpus: 4,
+        cpu_limit_millis: Some(500),
+        memory_limit_bytes: Some(1 << 27),
+        gpus: vec!["nvidia0".into()],
+        interpreters: [("python3".into(), "3.11.2".into())].into(),
+        declared: vec!["camera".into()],
+        ..Assessment::default()
     }
 }
 
@@ -44,6 +63,7 @@ pub fn session_seeds() -> Vec<Vec<u8>> {
         labels: Labels::lenient([("zone".to_owned(), "a".to_owned())]),
         capabilities: Default::default(),
         resources: Default::default(),
+        assessment: Some(found()),
         agents: vec![report.clone()],
     };
     let enroll = FromRunner::Enroll {
@@ -68,6 +88,12 @@ pub fn session_seeds() -> Vec<Vec<u8>> {
         FromRunner::Report(report),
         FromRunner::Renew { csr: String::new() },
         FromRunner::Goodbye,
+        FromRunner::Assessed(found()),
+        FromRunner::Sample(Sample {
+            cpu_millis: 500,
+            memory_bytes: 1 << 27,
+            ..Sample::default()
+        }),
     ];
     let desired = FromManager::Desired {
         revision: 4,

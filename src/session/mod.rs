@@ -18,13 +18,14 @@
 //! - The first list of agents of a session comes from a state in which the session is open.
 //! - A container has one session at a manager. A later one, here or at another manager, ends it.
 //! - Whoever has no certificate gets one short frame, one answer and a few seconds.
-//! - A session holds at most one list and one batch of reports in memory; a runner that does not
-//!   take what is sent to it is cut off.
+//! - A session holds at most one list and one batch of reports in memory, and an hour of samples; a runner
+//!   that does not take what is sent to it is cut off.
 //!
 //! It leaves out: judging silence (the leader's control loops) and placing agents.
 
 mod accept;
 mod admit;
+mod assessed;
 mod complaints;
 mod desired;
 #[cfg(feature = "fuzzing")]
@@ -33,6 +34,7 @@ mod open;
 mod pulse;
 mod reporter;
 mod roster;
+mod samples;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::samples::Samples;
 use self::{complaints::Complaints, pulse::Pulse, roster::Roster};
 use crate::{
     consensus::{Consensus, Digest},
@@ -62,6 +65,8 @@ pub struct Deps {
     /// How long a runner's exclusive agents may go on without an acknowledged heartbeat. Shorter
     /// than the leader's window for replacing them.
     pub fence_after: Duration,
+    /// Where runners' samples are kept.
+    pub samples: Arc<Samples>,
 }
 
 /// What all sessions share.
@@ -73,6 +78,7 @@ struct Core {
     roster: Roster,
     pulse: Pulse,
     complaints: Complaints,
+    samples: Arc<Samples>,
     shutdown: CancellationToken,
 }
 
@@ -91,6 +97,7 @@ impl SessionServer {
             ca,
             tls,
             fence_after,
+            samples,
         } = deps;
         let core = Arc::new(Core {
             consensus,
@@ -99,6 +106,7 @@ impl SessionServer {
             roster: Roster::new(),
             pulse: Pulse::default(),
             complaints: Complaints::default(),
+            samples,
             shutdown,
         });
         let tasks = TaskTracker::new();

@@ -11,14 +11,14 @@ use tokio_rustls::server::TlsStream;
 use super::{
     Core, Refusal,
     accept::{complain, farewell},
-    admit, desired,
+    admit, assessed, desired,
     reporter::{self, bounded},
     roster::Handle,
     serve::{Session, Terms},
 };
 use crate::{
     command::{AgentCommand, Command, ContainerCommand, Rejection, Reply},
-    model::{ContainerId, Revision, session::Hello},
+    model::{ContainerId, Name, Revision, session::Hello},
     security::PeerIdentity,
 };
 
@@ -61,9 +61,18 @@ pub(super) async fn serve(
         opened,
         not_after: identity.not_after,
     };
+    let sampled = core.samples.open(id, known_as(core, id, &name));
     let end = Session::new(core, handle, terms, stream).run().await;
-    drop(place);
+    drop((place, sampled));
     tracing::info!(container = %id, %name, %address, "a session is over: {end}");
+}
+
+/// What the cluster calls the container: its runner may have been given another name since it joined.
+fn known_as(core: &Core, id: ContainerId, told: &Name) -> Name {
+    let state = core.consensus.objects();
+    state
+        .container(id)
+        .map_or_else(|| told.clone(), |known| known.name.clone())
 }
 
 /// Makes the session known to the cluster: the revision at which this manager's state knows it.
@@ -82,7 +91,7 @@ async fn open(
         engine_container: hello.engine_container,
         labels: hello.labels,
         capabilities: hello.capabilities,
-        resources: hello.resources,
+        resources: assessed::possible(id, hello.resources),
     });
     let reply = propose(core, &connect).await;
     let opened = reply.revision;
@@ -92,22 +101,31 @@ async fn open(
         other => Refusal::for_now(other.to_string()),
     })?;
     let mut known = opened;
+    if let Some(found) = hello.assessment {
+        let found = assessed::within_bounds(id, found, &mut false);
+        if assessed::is_news(&core.consensus.objects(), id, boot, &found) {
+            known = told(core, &assessed::command(id, boot, found)).await?;
+        }
+    }
     for reports in hello.agents.chunks(reporter::BATCH) {
         let report = Command::Agent(AgentCommand::Report {
             container: id,
             boot,
             reports: reports.iter().cloned().map(bounded).collect(),
         });
-        let reply = propose(core, &report).await;
-        reply
-            .result
-            .map_err(|rejection| Refusal::for_now(rejection.to_string()))?;
-        known = reply.revision;
+        known = told(core, &report).await?;
     }
     let state = core.consensus.at_least(known, deadline).await;
     let state = state.map_err(|error| Refusal::for_now(error.to_string()))?;
     desired::standing(&state, id, boot, opened)?;
     Ok(opened)
+}
+
+/// Proposes what the runner tells besides, and gives the revision.
+async fn told(core: &Core, command: &Command) -> Result<Revision, Refusal> {
+    let reply = propose(core, command).await;
+    let refused = |rejection: Rejection| Refusal::for_now(rejection.to_string());
+    reply.result.map_err(refused).map(|_| reply.revision)
 }
 
 /// Proposes until there is an answer; the caller sets the bound. Only for commands that may be repeated.

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{Core, Refusal, admit, desired, open, reporter::Reporter, roster::Handle};
+use super::{Core, Refusal, admit, assessed::Assessed, desired, open, reporter::Reporter, roster::Handle};
 use crate::{
     command::{AgentCommand, Command, ContainerCommand, Rejection},
     model::{
@@ -107,6 +107,7 @@ pub(super) struct Session<'a> {
     reader: FramedReader<ReadHalf<TlsStream<TcpStream>>>,
     writer: FramedWriter<WriteHalf<TlsStream<TcpStream>>>,
     reporter: Reporter,
+    assessed: Assessed,
     /// The heartbeat that was acknowledged last.
     acknowledged: u64,
     /// The list that was sent last.
@@ -132,6 +133,7 @@ impl<'a> Session<'a> {
             reader: FramedReader::new(read, MAX_FRAME_BYTES),
             writer: FramedWriter::new(write, MAX_FRAME_BYTES),
             reporter: Reporter::default(),
+            assessed: Assessed::default(),
             acknowledged: 0,
             shown: None,
             heard: Instant::now(),
@@ -164,10 +166,12 @@ impl<'a> Session<'a> {
                 reader,
                 writer,
                 reporter,
+                assessed,
                 ..
             } = self;
             let unsent = writer.pending() > 0;
-            let report = |reports| report(core, handle, reports);
+            let report = |reports| propose(core, reports_of(handle, reports));
+            let state = || Arc::clone(&core.consensus.objects());
             tokio::select! {
                 frame = reader.read() => {
                     let frame = frame?.ok_or(End::Closed)?;
@@ -179,6 +183,9 @@ impl<'a> Session<'a> {
                 }
                 () = handle.woken() => {}
                 rejection = reporter.run(report) => return Err(over(&rejection).into()),
+                rejection = assessed.run(state, handle, |command| propose(core, command)) => {
+                    return Err(over(&rejection).into());
+                }
                 () = sleep_until(stuck_at) => self.check_stuck()?,
                 () = core.shutdown.cancelled() => return Err(stopping().into()),
             }
@@ -293,6 +300,14 @@ impl<'a> Session<'a> {
                 self.reporter.add(report);
                 Ok(())
             }
+            FromRunner::Sample(sample) => {
+                self.core.samples.take(self.handle.container, &sample);
+                Ok(())
+            }
+            FromRunner::Assessed(found) => {
+                self.assessed.add(&self.handle, found);
+                Ok(())
+            }
             FromRunner::Renew { csr } => self.renew(&csr),
             FromRunner::Goodbye => Err(self.leave().await),
             FromRunner::Enroll { .. } | FromRunner::JoinManager { .. } | FromRunner::Hello { .. } => {
@@ -356,23 +371,25 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Proposes reports of the session's runner.
-fn report(
-    core: &Core,
-    handle: &Handle,
-    reports: Vec<crate::model::session::AgentReport>,
-) -> futures::future::BoxFuture<'static, Result<crate::command::Reply, crate::consensus::ProposeError>> {
-    let consensus = core.consensus.clone();
-    let command = Command::Agent(AgentCommand::Report {
+/// Reports of the session's runner, as a command.
+fn reports_of(handle: &Handle, reports: Vec<crate::model::session::AgentReport>) -> Command {
+    Command::Agent(AgentCommand::Report {
         container: handle.container,
         boot: handle.boot,
         reports,
-    });
+    })
+}
+
+fn propose(
+    core: &Core,
+    command: Command,
+) -> futures::future::BoxFuture<'static, Result<crate::command::Reply, crate::consensus::ProposeError>> {
+    let consensus = core.consensus.clone();
     Box::pin(async move { consensus.propose(None, command).await })
 }
 
-/// Reports are only rejected when another start of the runner has come, or the container is gone; its
-/// next hello shows which.
+/// Reports and assessments are only rejected when another start of the runner has come, or the container
+/// is gone; its next hello shows which.
 fn over(rejection: &Rejection) -> Refusal {
     Refusal::for_now(rejection.to_string())
 }

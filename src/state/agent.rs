@@ -288,13 +288,13 @@ impl State {
     }
 }
 
-/// Whether a container's labels are what the agent asks for. Constraints that do not parse match nothing.
+/// Whether a container is what the agent asks for. Constraints that do not parse match nothing.
 fn meets_constraints(spec: &AgentSpec, container: &Container) -> bool {
     spec.constraints.is_empty()
         || spec
             .constraints
             .parse::<Selector>()
-            .is_ok_and(|selector| selector.matches(&container.labels))
+            .is_ok_and(|selector| container.meets(&selector))
 }
 
 impl Index {

@@ -60,6 +60,7 @@ impl State {
                 condition,
             } => self.cordon(*id, Some(reason), condition),
             ContainerCommand::Uncordon { id, condition } => self.cordon(*id, None, condition),
+            ContainerCommand::Assess { id, boot, assessment } => self.assess(*id, *boot, assessment),
         }
     }
 
@@ -159,6 +160,7 @@ impl State {
         if restarted {
             open.boot = *boot;
             open.started = self.revision;
+            open.assessment = None;
         }
         open.connected = self.revision;
         open.enrolled = true;
@@ -329,6 +331,7 @@ impl State {
             labels: Labels::default(),
             capabilities: Capabilities::default(),
             resources: Resources::default(),
+            assessment: None,
             enrolled: false,
             boot: 0,
             started: 0,
@@ -416,6 +419,7 @@ pub(super) fn vacant(known: &Container, state: ContainerState, reason: &str) -> 
         started: 0,
         connected: 0,
         silent_since: 0,
+        assessment: None,
         ..known.clone()
     }
 }

@@ -119,6 +119,11 @@ impl State {
                 "container {name} does not know since when it is not ready"
             ));
         }
+        if let Some(found) = &container.assessment
+            && (found.number == 0 || (**found).clone().bounded().0 != **found)
+        {
+            return violated(format!("container {name} keeps an assessment beyond all bounds"));
+        }
         if container.state == ContainerState::Candidate && container.enrolled {
             return violated(format!("{name} has a certificate and is called a candidate"));
         }

@@ -12,6 +12,7 @@
 
 mod agent;
 mod answers;
+mod assess;
 mod breaker;
 mod cluster;
 mod config;

@@ -5,7 +5,7 @@ use quorate::{
         Condition, Page,
         types::{ContainerRequest, CordonRequest, EngineRequest},
     },
-    model::{AgentSpec, AgentState, ContainerState},
+    model::{AgentSpec, AgentState, ContainerState, Millis},
 };
 
 use crate::manager::Manager;
@@ -106,8 +106,36 @@ async fn containers_and_engines_are_registered_and_removed() {
     );
     assert_eq!(
         client.containers(&Page::default()).await.unwrap().items,
-        [container]
+        [container.clone()]
     );
+    let stats = client.container_stats("box", Millis(0)).await.unwrap();
+    assert_eq!(
+        (stats.container, stats.samples, stats.managers),
+        (container.id, vec![], vec![])
+    );
+    assert_eq!(stats.unanswered, Vec::<u64>::new());
+    assert_eq!(
+        client
+            .container_stats("bax", Millis(0))
+            .await
+            .unwrap_err()
+            .status(),
+        Some(404)
+    );
+    let http = manager.http();
+    for bad in ["since=yesterday", "since=-1", "sinse=1", "since=1&since=2"] {
+        let path = format!("/api/v1/containers/box/stats?{bad}");
+        assert_eq!(
+            http.send("GET", &path, &[], "").await.code(),
+            "invalid_parameter",
+            "{bad}"
+        );
+    }
+    let stranger = [("authorization", "")];
+    let answer = http
+        .send("GET", "/api/v1/containers/box/stats", &stranger, "")
+        .await;
+    assert_eq!(answer.status, 401);
     client.remove_container("box", Condition::Any).await.unwrap();
     assert_eq!(client.container("box").await.unwrap_err().status(), Some(404));
 

@@ -3,6 +3,7 @@
 // The bans of clippy.toml are for `state` and `plan`.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod assessed;
 mod manager;
 mod played;
 mod scripted;

@@ -19,7 +19,7 @@ use quorate::{
     plan::Windows,
     security::session_server,
     security::{self, Ca, JoinToken},
-    session::{Deps, SessionServer},
+    session::{Deps, Samples, SessionServer},
     state::State,
     wire,
 };
@@ -53,6 +53,7 @@ pub struct Manager {
     pub consensus: Consensus,
     running: RunningConsensus,
     pub sessions: SessionServer,
+    pub samples: Arc<Samples>,
     _controller: Controller,
     end: CancellationToken,
 }
@@ -90,17 +91,20 @@ impl Manager {
             bootstrap: Some(bootstrap(&token)),
             dial: Arc::new(Nobody),
             on_digest: Arc::new(move |digest| counting.count(digest)),
+            samples: Arc::new(|_, _| Vec::new()),
             fatal,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();
         let end = CancellationToken::new();
         let controller = Controller::start(consensus.clone(), liveness, Windows::default(), end.clone());
         let leaf = ca.issue_manager(1, &[]).unwrap();
+        let samples = Arc::new(Samples::default());
         let deps = Deps {
             consensus: consensus.clone(),
             ca: ca.clone(),
             tls: session_server(&leaf, ca.trust()).unwrap(),
             fence_after: Duration::from_secs(8),
+            samples: samples.clone(),
         };
         let sessions = SessionServer::start(listener, deps, end.child_token());
         let manager = Self {
@@ -111,6 +115,7 @@ impl Manager {
             consensus,
             running,
             sessions,
+            samples,
             _controller: controller,
             end,
         };
@@ -231,6 +236,7 @@ pub fn hello(name: &str, boot: u64) -> Hello {
         labels: Default::default(),
         capabilities: Default::default(),
         resources: Default::default(),
+        assessment: None,
         agents: Vec::new(),
     }
 }
@@ -301,15 +307,14 @@ async fn heartbeats_keep_a_container_ready_without_entries() {
     let runner = Running::start(manager.runner());
     manager.container(ContainerState::Ready).await;
     manager.deploy(1, "echo $$ > pid; sleep 1000").await;
-    let before = manager.agent("agent-1", AgentState::Running).await;
+    manager.agent("agent-1", AgentState::Running).await;
+    let assessed = |s: &State| s.find_container("box-1")?.assessment.clone();
+    manager.until("an assessment", assessed).await;
+    let before = manager.consensus.state().revision();
     // Past the time after which silence would have made it suspect; nothing else is to happen.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let state = manager.consensus.state();
-    assert_eq!(
-        state.revision(),
-        before.version,
-        "heartbeats are not to enter the log"
-    );
+    assert_eq!(state.revision(), before, "heartbeats are not to enter the log");
     runner.shutdown.cancel();
     runner.end().await.unwrap();
     manager.stop().await;

@@ -7,6 +7,7 @@ mod cluster;
 mod config;
 mod nearest;
 mod registry;
+mod stats;
 mod token;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ pub use self::{
     registry::{
         AgentView, ContainerRequest, ContainerView, CordonRequest, EngineRequest, EngineView, Explained,
     },
+    stats::{ContainerStats, SampleView},
     token::{JoinTokenRequest, JoinTokenView, NewToken, TokenRequest, TokenView},
 };
 use crate::model::{Name, Revision};

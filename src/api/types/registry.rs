@@ -1,11 +1,13 @@
 //! Containers, agents and engines.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::{
-    Agent, AgentId, AgentSpec, AgentState, Capabilities, Container, ContainerId, ContainerState, Desired,
-    Engine, EngineId, EngineState, EngineUrl, Labels, Millis, Name, Resources, Revision,
+    Agent, AgentId, AgentSpec, AgentState, Assessment, Capabilities, Container, ContainerId, ContainerState,
+    Desired, Engine, EngineId, EngineState, EngineUrl, Labels, Millis, Name, Resources, Revision,
 };
 
 /// A container.
@@ -43,6 +45,10 @@ pub struct ContainerView {
     /// What its runner found out.
     #[schema(value_type = Object)]
     pub capabilities: Capabilities,
+    /// What its runner found when it looked at it: processors, limits, disk, GPUs, interpreters, and what
+    /// its configuration declares. Null until it has looked.
+    #[schema(value_type = Option<Object>)]
+    pub assessment: Option<Arc<Assessment>>,
     /// What it can host in all.
     #[schema(value_type = Object)]
     pub resources: Resources,
@@ -73,6 +79,7 @@ impl ContainerView {
             image: container.image.clone(),
             labels: container.labels.clone(),
             capabilities: container.capabilities.clone(),
+            assessment: container.assessment.clone(),
             resources: container.resources,
             used,
             agents,

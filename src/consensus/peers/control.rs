@@ -1,8 +1,9 @@
-//! The ways for what can't wait: heartbeats, votes, handing over leadership.
+//! The ways to all other managers, for one purpose each.
 //!
-//! One link to each other manager, kept open and looked at twice a second. A heartbeat has 50 ms and a
-//! vote 200 ms, which on a busy machine is less than a connection takes to be made: an election that
-//! begins with dialling is lost before the question is asked, and so is the next one.
+//! Those for what can't wait (heartbeats, votes, handing over leadership) are kept open, one to each other
+//! manager, and looked at twice a second. A heartbeat has 50 ms and a vote 200 ms, which on a busy machine is
+//! less than a connection takes to be made: an election that begins with dialling is lost before the question
+//! is asked, and so is the next one.
 
 use std::{
     collections::BTreeMap,
@@ -21,19 +22,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A link over which nothing comes back for this long, though something was asked, is made anew.
 const SILENT: Duration = Duration::from_secs(1);
 
-/// The control links of one manager.
+/// One manager's links to the others, on one lane.
 #[derive(Debug)]
-pub(in crate::consensus) struct ControlLinks {
+pub(in crate::consensus) struct Links {
     dial: Arc<dyn Dial>,
     me: Me,
+    lane: Lane,
     links: Mutex<BTreeMap<ManagerId, (Member, Arc<Link>)>>,
 }
 
-impl ControlLinks {
-    pub fn new(dial: Arc<dyn Dial>, me: Me) -> Self {
+impl Links {
+    pub fn new(dial: Arc<dyn Dial>, me: Me, lane: Lane) -> Self {
         Self {
             dial,
             me,
+            lane,
             links: Mutex::default(),
         }
     }
@@ -47,9 +50,15 @@ impl ControlLinks {
             return link.clone();
         }
         let dial = self.dial.clone();
-        let link = Arc::new(Link::new(dial, self.me, Lane::Control, target, member.clone()));
+        let link = Arc::new(Link::new(dial, self.me, self.lane, target, member.clone()));
         links.insert(target, (member.clone(), link.clone()));
         link
+    }
+
+    /// Forgets the links to managers that are not wanted.
+    pub fn keep_only(&self, wanted: impl Fn(&ManagerId) -> bool) {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.retain(|id, _| wanted(id));
     }
 
     /// Keeps the links to what `members` names open, and forgets all others.
@@ -57,10 +66,7 @@ impl ControlLinks {
         loop {
             let mut others = members();
             others.remove(&self.me.id);
-            self.links
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .retain(|id, _| others.contains_key(id));
+            self.keep_only(|id| others.contains_key(id));
             let mut looks: FuturesUnordered<_> = others
                 .iter()
                 .map(|(id, member)| {

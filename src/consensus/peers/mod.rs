@@ -29,7 +29,7 @@ use tokio::{
 
 pub(super) use self::{
     append::AppendLane,
-    control::ControlLinks,
+    control::Links,
     link::{Link, LinkError},
     serve::serve,
 };
@@ -40,12 +40,12 @@ use super::{
 };
 use crate::{
     command::{Proposal, Reply},
-    model::{ManagerId, Member, PeerInfo, Revision},
+    model::{ContainerId, ManagerId, Member, Millis, PeerInfo, Revision, Sampled},
     wire::{self, WireError},
 };
 
 /// The version of the types below.
-const PROTOCOL: u32 = 2;
+const PROTOCOL: u32 = 3;
 
 /// The largest frame between managers: a batch of entries, each with a config of up to 256 KiB.
 pub(super) const MAX_FRAME_BYTES: usize = 64 << 20;
@@ -75,7 +75,7 @@ pub(super) enum Lane {
     Control,
     /// Snapshots.
     Snapshot,
-    /// Proposals, reads, digests and membership changes on their way to the leader.
+    /// Proposals, reads, digests and membership changes on their way to the leader; questions to any manager.
     Forward,
     /// Questions of a manager that is no member yet.
     Join,
@@ -141,6 +141,11 @@ pub(super) enum Request {
     },
     Probe,
     Look,
+    /// What the manager that is asked holds of a container, from a moment on.
+    Samples {
+        container: ContainerId,
+        since: Millis,
+    },
 }
 
 /// The answer to a request.
@@ -157,6 +162,7 @@ pub(super) enum Response {
     Membership(Result<(), MembershipError>),
     Probe(Probe),
     Failed(String),
+    Samples(Vec<Sampled>),
 }
 
 /// Why a forwarded proposal has no reply.

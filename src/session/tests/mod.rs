@@ -108,6 +108,7 @@ impl Bench {
             bootstrap: founded.then(|| bootstrap(&ca)),
             dial: Arc::new(Alone),
             on_digest: Arc::new(move |digest| counting.lock().unwrap().extend(&digest.heartbeats)),
+            samples: Arc::new(|_, _| Vec::new()),
             fatal,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();
@@ -119,6 +120,7 @@ impl Bench {
             ca: ca.clone(),
             tls: security::session_server(&leaf, ca.trust()).unwrap(),
             fence_after: FENCE_AFTER,
+            samples: Arc::default(),
         };
         let shutdown = CancellationToken::new();
         let server = SessionServer::start(listener, deps, shutdown.clone());
@@ -334,6 +336,7 @@ fn hello(name: &str, boot: u64) -> Hello {
         labels: Labels::default(),
         capabilities: Capabilities::default(),
         resources: Resources::default(),
+        assessment: None,
         agents: Vec::new(),
     }
 }

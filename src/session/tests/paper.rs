@@ -24,7 +24,7 @@ impl Paper {
         paper
     }
 
-    fn apply(&mut self, command: Command) -> Revision {
+    pub fn apply(&mut self, command: Command) -> Revision {
         let revision = self.state.revision() + 1;
         let proposal = Proposal {
             at: Millis(revision),

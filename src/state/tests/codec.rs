@@ -23,7 +23,7 @@ fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
 }
 
 /// Every kind of command; a new one does not compile until it stands here, and then has to be generated.
-const COMMANDS: usize = 28;
+const COMMANDS: usize = 29;
 
 fn number(command: &Command) -> usize {
     use {
@@ -58,6 +58,7 @@ fn number(command: &Command) -> usize {
         Command::Cluster(U::LiftBreaker { .. }) => 25,
         Command::Container(C::Cordon { .. }) => 26,
         Command::Container(C::Uncordon { .. }) => 27,
+        Command::Container(C::Assess { .. }) => 28,
     }
 }
 

@@ -101,6 +101,19 @@ fn observe() -> impl Strategy<Value = ContainerCommand> {
     })
 }
 
+/// Some are beyond all bounds.
+fn assessment() -> impl Strategy<Value = Assessment> {
+    (0..5u64, any::<u64>(), ".{0,9}").prop_map(|(number, figure, text)| Assessment {
+        number,
+        kernel: text.clone(),
+        disk_bytes: figure,
+        disk_free_bytes: figure.rotate_left(7),
+        interpreters: [(text.clone(), text.clone())].into(),
+        declared: vec![text; 2],
+        ..Assessment::default()
+    })
+}
+
 fn container() -> impl Strategy<Value = ContainerCommand> {
     let judge = (id(), revision(), container_state(), any::<bool>(), 0..9u64);
     prop_oneof![
@@ -124,6 +137,9 @@ fn container() -> impl Strategy<Value = ContainerCommand> {
         }),
         2 => (id(), condition()).prop_map(|(n, condition)| ContainerCommand::Uncordon {
             id: ContainerId(n), condition,
+        }),
+        2 => (id(), 0..3u64, assessment()).prop_map(|(n, boot, assessment)| ContainerCommand::Assess {
+            id: ContainerId(n), boot, assessment,
         }),
     ]
 }

@@ -198,3 +198,63 @@ fn a_container_with_agents_is_not_removed() {
     bench.container_command(remove(Condition::Exists)).unwrap();
     assert!(bench.state.find_container("c1").is_none());
 }
+
+fn found(number: u64, kernel: &str) -> Assessment {
+    Assessment {
+        number,
+        kernel: kernel.into(),
+        ..Assessment::default()
+    }
+}
+
+#[test]
+fn of_a_starts_looks_the_latest_counts_whatever_order_they_arrive_in() {
+    let mut bench = Bench::new();
+    bench.enroll(1, "c1", None).unwrap();
+    bench.assess(1, 0, found(1, "a")).unwrap_err();
+    bench.connect(1, 7, None).unwrap();
+    assert_eq!(bench.container(1).assessment, None);
+    bench.assess(1, 7, found(2, "b")).unwrap();
+    let version = bench.container(1).version;
+    assert_eq!(version, bench.revision);
+    for (boot, number) in [(7, 2), (7, 1), (7, 0), (6, 9), (8, 9), (0, 9)] {
+        // An older look is no mistake; another start's is none of this runner's.
+        assert_eq!(bench.assess(1, boot, found(number, "x")).is_ok(), boot == 7);
+        assert_eq!(bench.container(1).assessment.as_ref().unwrap().kernel, "b");
+        assert_eq!(bench.container(1).version, version);
+    }
+    bench.assess(9, 7, found(9, "x")).unwrap_err();
+    // Another session of the same start knows what it knew; another start looks anew.
+    bench.connect(1, 7, None).unwrap();
+    assert_eq!(bench.container(1).assessment.as_ref().unwrap().number, 2);
+    bench.connect(1, 8, None).unwrap();
+    assert_eq!(bench.container(1).assessment, None);
+    bench.assess(1, 7, found(9, "x")).unwrap_err();
+    bench.assess(1, 8, found(1, "c")).unwrap();
+    assert_eq!(bench.container(1).assessment.as_ref().unwrap().kernel, "c");
+}
+
+#[test]
+fn an_assessment_beyond_all_bounds_is_kept_within_them() {
+    let mut bench = Bench::new();
+    bench.ready(1);
+    let liar = Assessment {
+        memory_bytes: u64::MAX,
+        declared: vec!["x".repeat(1 << 16); 1 << 10],
+        ..found(1, &"k".repeat(1 << 20))
+    };
+    bench.assess(1, 1, liar).unwrap();
+    let kept = bench.container(1).assessment.clone().unwrap();
+    assert!(kept.kernel.len() < 1000 && kept.declared.is_empty() && kept.memory_bytes < u64::MAX);
+}
+
+/// Whoever takes a record over has another container: what its former runner found says nothing of it.
+#[test]
+fn a_runner_that_takes_a_record_over_takes_no_assessment_over() {
+    let mut bench = Bench::new();
+    bench.ready(1);
+    bench.assess(1, 1, found(1, "a")).unwrap();
+    bench.judge(1, ContainerState::Lost, true).unwrap();
+    bench.enroll(2, "c1", None).unwrap();
+    assert_eq!(bench.container(2).assessment, None);
+}

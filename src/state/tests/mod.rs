@@ -19,9 +19,9 @@ use crate::{
         Rejection, Reply, RequestKey,
     },
     model::{
-        Agent, AgentId, AgentSpec, AgentState, Capabilities, Container, ContainerId, ContainerState,
-        EngineId, Found, FoundState, JoinRole, JoinToken, JoinTokenId, Labels, Millis, Resources, Revision,
-        session::AgentReport,
+        Agent, AgentId, AgentSpec, AgentState, Assessment, Capabilities, Container, ContainerId,
+        ContainerState, EngineId, Found, FoundState, JoinRole, JoinToken, JoinTokenId, Labels, Millis,
+        Resources, Revision, session::AgentReport,
     },
 };
 
@@ -114,6 +114,11 @@ impl Bench {
     fn ready(&mut self, id: u64) {
         self.enroll(id, &format!("c{id}"), None).unwrap();
         self.connect(id, 1, None).unwrap();
+    }
+
+    fn assess(&mut self, id: u64, boot: u64, assessment: Assessment) -> Result {
+        let id = ContainerId(id);
+        self.container_command(ContainerCommand::Assess { id, boot, assessment })
     }
 
     fn judge(&mut self, id: u64, state: ContainerState, fenced: bool) -> Result {
