@@ -2,63 +2,20 @@
 
 mod support;
 
-use std::{
-    fs::File,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use quorate::{
     client::{Client, Condition, Page, types::AgentView},
     model::{AgentSpec, AgentState, ContainerState},
 };
-use support::Cluster;
+use support::{Cluster, runner::Runner};
 
 /// Of so many runners three are stopped.
 const RUNNERS: usize = 10;
 
 /// After this long a silent container would be fenced, and its agents run elsewhere.
 const FENCED: Duration = Duration::from_secs(10);
-
-/// A `quorate runner`.
-struct Runner {
-    child: Child,
-}
-
-impl Drop for Runner {
-    fn drop(&mut self) {
-        // A stopped process is killed like any other.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Runner {
-    fn start(dir: &Path, name: &str, managers: &str, token: &Path) -> Self {
-        let log = File::create(dir.join(format!("{name}.log"))).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_quorate"))
-            .args(["runner", "--name", name, "--managers", managers])
-            .arg("--data-dir")
-            .arg(dir.join(name))
-            .arg("--join-token-file")
-            .arg(token)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Self { child }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
-    }
-}
 
 /// Three managers and ten runners, each with an agent.
 struct Fleet {
@@ -72,11 +29,7 @@ struct Fleet {
 impl Fleet {
     async fn start() -> Self {
         let cluster = Cluster::start(3).await;
-        let managers: Vec<_> = (0..3)
-            .map(|at| format!("127.0.0.1:{}", cluster.session_port(at)))
-            .collect();
-        let (managers, token) = (managers.join(","), cluster.bundle().join("join.token"));
-        let start = |n| Runner::start(cluster.dir.path(), &format!("box-{n}"), &managers, &token);
+        let start = |n| Runner::start(&cluster, &format!("box-{n}"));
         let runners: Vec<_> = (0..RUNNERS).map(start).collect();
         let client = cluster.client_of_all();
         let mut fleet = Self {

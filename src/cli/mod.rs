@@ -166,6 +166,8 @@ mod tests {
             "quorate agent",
             "quorate config put a --value x --if-version 7 --create",
             "quorate agent ls -o xml",
+            "quorate container stats a --last soon",
+            "quorate cluster breaker open",
         ] {
             assert!(Whole::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -5,6 +5,7 @@
 mod ports;
 
 pub mod load;
+pub mod runner;
 
 use std::{
     collections::BTreeSet,
