@@ -17,6 +17,7 @@ use super::{
     precondition,
     problem::Problem,
     routes::Routes,
+    topology::topology,
     types::{Changed, Check, ClusterStatus, Health, List, ManagerView, MassSilenceView, TransferRequest},
 };
 use crate::{
@@ -31,6 +32,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get("/api/v1/cluster/status", status)
         .get("/api/v1/cluster/health", health)
         .get("/api/v1/cluster/managers", managers)
+        .get("/api/v1/cluster/topology", topology)
         .delete("/api/v1/cluster/managers/{id}", remove_manager)
         .post("/api/v1/cluster/transfer", transfer)
 }

@@ -9,6 +9,7 @@
 
 mod agents;
 mod auth;
+mod beside;
 mod body;
 mod breaker;
 mod call;
@@ -35,6 +36,7 @@ mod secret;
 mod server;
 mod stats;
 mod tokens;
+mod topology;
 pub mod types;
 mod verified;
 mod view;
@@ -53,9 +55,9 @@ use self::{
     auth::Confirm, figures::Reads, problem::Problem, rate::Rates, routes::Routes, verified::Verified,
 };
 pub use self::{
+    beside::Beside,
     problem::Code,
     server::{Limits, Transport, serve},
-    stats::SampleSource,
 };
 use crate::{
     consensus::Consensus,
@@ -74,8 +76,8 @@ pub struct Deps {
     pub ca: Arc<Ca>,
     /// The body of `/metrics`.
     pub metrics: RenderMetrics,
-    /// What is in use in containers.
-    pub samples: Arc<dyn SampleSource>,
+    /// What managers hold beside the state.
+    pub beside: Arc<dyn Beside>,
 }
 
 impl fmt::Debug for Deps {
@@ -102,7 +104,7 @@ struct Shared {
     seed: [u8; 32],
     reads: Reads,
     metrics: RenderMetrics,
-    samples: Arc<dyn SampleSource>,
+    beside: Arc<dyn Beside>,
     openapi: Bytes,
     limits: Limits,
     watches: Arc<Semaphore>,
@@ -132,7 +134,7 @@ impl App {
             seed: seed.finalize().into(),
             reads: Reads::new(),
             metrics: deps.metrics,
-            samples: deps.samples,
+            beside: deps.beside,
             openapi: openapi::document().into(),
             limits,
             watches: Arc::new(Semaphore::new(watch::MAX_WATCHES)),
@@ -185,8 +187,8 @@ impl App {
         (self.0.metrics)()
     }
 
-    fn samples(&self) -> &dyn SampleSource {
-        &*self.0.samples
+    fn beside(&self) -> &dyn Beside {
+        &*self.0.beside
     }
 
     fn openapi(&self) -> Bytes {

@@ -8,7 +8,9 @@ use utoipa::{
     },
 };
 
-use super::{agents, breaker, cluster, configs, containers, engines, join_tokens, ops, stats, tokens};
+use super::{
+    agents, breaker, cluster, configs, containers, engines, join_tokens, ops, stats, tokens, topology,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,7 +24,7 @@ use super::{agents, breaker, cluster, configs, containers, engines, join_tokens,
     modifiers(&Bearer),
     paths(
         cluster::status, cluster::health, cluster::managers, cluster::remove_manager, cluster::transfer,
-        breaker::get, breaker::lift,
+        breaker::get, breaker::lift, topology::topology,
         join_tokens::list, join_tokens::create, join_tokens::revoke,
         tokens::list, tokens::create, tokens::revoke,
         agents::list, agents::deploy, agents::get, agents::explain, agents::start, agents::stop, agents::delete,

@@ -9,7 +9,6 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use futures::future::BoxFuture;
 
 use super::{
     App,
@@ -19,19 +18,11 @@ use super::{
 };
 use crate::{
     consensus::Elsewhere,
-    model::{Container, ContainerId, ManagerId, Millis, Name, Sampled},
+    model::{Container, ManagerId, Millis, Name, Sampled},
     security::Action,
 };
 
 const STATS: &[&str] = &["consistency", "min_revision", "since"];
-
-/// The samples of all managers.
-pub trait SampleSource: Send + Sync {
-    /// What this manager holds of a container, from a moment on.
-    fn here(&self, container: ContainerId, since: Millis) -> Vec<Sampled>;
-    /// What the others hold.
-    fn elsewhere(&self, container: ContainerId, since: Millis) -> BoxFuture<'_, Elsewhere>;
-}
 
 /// What was in use in a container in the last hour.
 #[utoipa::path(get, path = "/api/v1/containers/{name}/stats", tag = "containers",
@@ -52,8 +43,8 @@ pub(super) async fn stats(State(app): State<App>, request: Request) -> Result<Re
     let view = app.view(&params).await?;
     let container = Arc::clone(resource::named::<Container>(&view, &name)?);
     let (id, since) = (container.id, Millis(since));
-    let here = app.samples().here(id, since);
-    let elsewhere = app.samples().elsewhere(id, since).await;
+    let here = app.beside().samples_here(id, since);
+    let elsewhere = app.beside().samples_elsewhere(id, since).await;
     let stats = together(&container, since, app.consensus().id(), here, elsewhere);
     Ok(view.json(&stats))
 }
@@ -63,7 +54,7 @@ fn together(
     since: Millis,
     me: ManagerId,
     here: Vec<Sampled>,
-    elsewhere: Elsewhere,
+    elsewhere: Elsewhere<Vec<Sampled>>,
 ) -> ContainerStats {
     let mut all = elsewhere.answered;
     all.insert(me, here);

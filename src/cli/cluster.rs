@@ -10,6 +10,7 @@ use super::{
     container::condition,
     join_token,
     output::{Output, Row, age, or_dash},
+    topology,
 };
 use crate::{
     client::types::{BreakerView, Check, ClusterStatus, ManagerView},
@@ -29,6 +30,8 @@ pub enum Verb {
     Health,
     /// The managers
     Managers,
+    /// Draws what there is and who reaches whom, with measured round trips
+    Topology,
     /// Hands leadership to another manager
     Transfer {
         /// Its id; the one furthest ahead when left out
@@ -161,6 +164,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
             ))
         }
         Verb::Managers => output.list(&client.managers().await?),
+        Verb::Topology => topology::show(&client.topology().await?, output),
         Verb::Transfer { to } => {
             let changed = client.transfer_leadership(to).await?;
             output.changed("leadership was handed over", &changed)

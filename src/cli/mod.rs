@@ -15,6 +15,7 @@ mod join_token;
 mod output;
 mod stats;
 mod token;
+mod topology;
 
 use clap::{Args, Subcommand};
 

@@ -13,7 +13,7 @@ use super::{
     types::{
         AgentView, BreakerView, Changed, ClusterStatus, ConfigPut, ConfigView, ContainerRequest,
         ContainerStats, ContainerView, CordonRequest, Created, EngineRequest, EngineView, Explained, Health,
-        JoinTokenRequest, JoinTokenView, List, ManagerView, NewToken, TokenRequest, TokenView,
+        JoinTokenRequest, JoinTokenView, List, ManagerView, NewToken, TokenRequest, TokenView, Topology,
         TransferRequest,
     },
 };
@@ -86,6 +86,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn managers(&self) -> Result<List<ManagerView>, ClientError> {
         self.json(Outgoing::read("/api/v1/cluster/managers")).await
+    }
+
+    /// What there is and who reaches whom.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn topology(&self) -> Result<Topology, ClientError> {
+        self.json(Outgoing::read("/api/v1/cluster/topology")).await
     }
 
     /// Removes a manager for ever.

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    elsewhere::SamplesHere,
+    elsewhere::Held,
     error::{MembershipError, ReadError},
     handle::{Digest, DigestAck, MembershipRequest, Shared},
     peers::{Dial, Lane, Link, Links, Me, Probe, Request, Response},
@@ -42,7 +42,9 @@ pub(super) struct Core {
     pub snapshots: Arc<SnapshotStore>,
     pub dial: Arc<dyn Dial>,
     pub on_digest: OnDigest,
-    pub samples: SamplesHere,
+    pub held: Arc<dyn Held>,
+    /// The ways to all others for what can't wait.
+    pub control: Arc<Links>,
     /// The ways to all others, for what each of them holds.
     pub questions: Links,
     /// The ways to the leader, kept while it leads.
@@ -317,7 +319,8 @@ impl Core {
             Request::Propose(proposals) => {
                 Response::Proposed(proposer::take_forwarded(self, proposals).await)
             }
-            Request::Samples { container, since } => Response::Samples((self.samples)(container, since)),
+            Request::Samples { container, since } => Response::Samples(self.held.samples(container, since)),
+            Request::Sight => Response::Sight(self.sight()),
             Request::Status if leads => Response::Status(self.shared.status.borrow().clone()),
             Request::ReadIndex(vote) if leads => {
                 match timeout(ROUND, self.read_index_for(from, vote)).await {

@@ -120,6 +120,7 @@ pub fn peer_seeds() -> Vec<Vec<u8>> {
             container: ContainerId(5),
             since: Millis(6),
         },
+        Request::Sight,
     ];
     seeds.extend(
         requests
@@ -134,6 +135,11 @@ pub fn peer_seeds() -> Vec<Vec<u8>> {
             at: Millis(9),
             sample: Sample::default(),
         }]),
+        Response::Sight(Sight {
+            managers: vec![(2, None)],
+            sessions: vec![(ContainerId(5), Some(RoundTrip(300)))],
+            ..Sight::default()
+        }),
     ];
     seeds.extend(
         answers

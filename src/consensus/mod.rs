@@ -39,7 +39,7 @@ mod types;
 pub use self::{
     begin::First,
     core::{Clock, OnDigest},
-    elsewhere::{Elsewhere, SamplesHere},
+    elsewhere::{Elsewhere, Held},
     error::{MembershipError, ProposeError, ReadError},
     handle::{Consensus, DEADLINE, Digest, DigestAck, Leadership, ManagerStatus, Status},
     peers::{BoxedStream, Dial, Stream},

@@ -19,7 +19,7 @@ use tracing::warn;
 use super::{
     begin::{self, First},
     core::{Clock, Core, OnDigest},
-    elsewhere::SamplesHere,
+    elsewhere::Held,
     figures::{Figures, count_objects},
     handle::{Consensus, PROPOSAL_BYTES, READ_QUEUE, Shared, Status},
     log_store::{LogStore, OpenError},
@@ -111,8 +111,8 @@ pub struct Options {
     pub dial: Arc<dyn Dial>,
     /// Told of each digest that reaches the leader.
     pub on_digest: OnDigest,
-    /// Asked for what this manager holds of samples.
-    pub samples: SamplesHere,
+    /// Asked for what this manager holds beside the state.
+    pub held: Arc<dyn Held>,
     /// Ends the process.
     pub fatal: Fatal,
 }
@@ -192,7 +192,7 @@ impl Consensus {
             bootstrap,
             dial,
             on_digest,
-            samples,
+            held,
             fatal,
         } = options;
         let me = Me { id, incarnation };
@@ -242,7 +242,8 @@ impl Consensus {
             questions: Links::new(dial.clone(), me, Lane::Forward),
             dial,
             on_digest,
-            samples,
+            held,
+            control,
             leader_links: Mutex::new(None),
             changing: Semaphore::new(1),
             clock,
@@ -262,7 +263,7 @@ impl Consensus {
             tokio::spawn(reads::run_digests(core.clone(), digest_queue)),
             tokio::spawn(membership::run(core.clone(), membership_queue)),
             tokio::spawn(membership::tend(core.clone())),
-            tokio::spawn(keep_links_open(core.clone(), control)),
+            tokio::spawn(keep_links_open(core.clone())),
             tokio::spawn(status::run(core.clone())),
             tokio::spawn(status::run_leadership(core.clone())),
             tokio::spawn(status::run_watch(core.raft.clone(), fatal.clone())),
@@ -276,14 +277,14 @@ impl Consensus {
 }
 
 /// Keeps the ways to all members open that elections need.
-async fn keep_links_open(core: Arc<Core>, control: Arc<Links>) {
+async fn keep_links_open(core: Arc<Core>) {
     let members = || {
         let metrics = core.raft.metrics();
         let metrics = metrics.borrow_watched();
         let nodes = metrics.membership_config.membership().nodes();
         nodes.map(|(id, member)| (*id, member.clone())).collect()
     };
-    control.keep_open(members).await;
+    core.control.keep_open(members).await;
 }
 
 fn raft_config(settings: &RaftSettings) -> Config {

@@ -139,7 +139,7 @@ impl Manager {
                 me: id,
             }),
             on_digest: Arc::new(|_| {}),
-            samples: Arc::new(move |container, since| elsewhere::held(id, container, since)),
+            held: Arc::new(elsewhere::Own(id)),
             fatal: ends,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();

@@ -49,7 +49,13 @@ impl Bench {
         let silent = Arc::new(Mutex::new(BTreeSet::new()));
         let beating = tokio::spawn(beat(table.clone(), silent.clone()));
         let stop = CancellationToken::new();
-        let controller = Controller::start(alone.clone(), table, Windows::default(), stop.clone());
+        let controller = Controller::start(
+            alone.clone(),
+            table,
+            Windows::default(),
+            Arc::default(),
+            stop.clone(),
+        );
         alone.lead(true);
         alone.until("all placed", |s| s.pending().next().is_none()).await;
         sleep(Duration::from_secs(20)).await;

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::Replica;
+use super::{EngineTrips, Replica, engine_trips::Noted};
 use crate::{
     command::{Command, ContainerCommand, EngineCommand},
     engine::{self, EngineNews},
@@ -42,7 +42,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// Revisions noted for looking back: more than a list may take.
 const NOTES: usize = 64;
 
-pub(super) async fn run<R: Replica>(replica: R) {
+pub(super) async fn run<R: Replica>(replica: R, trips: Arc<EngineTrips>) {
     let mut applied = replica.watch_applied();
     let mut watchers: BTreeMap<EngineId, (EngineUrl, JoinSet<()>)> = BTreeMap::new();
     loop {
@@ -55,7 +55,11 @@ pub(super) async fn run<R: Replica>(replica: R) {
         for engine in state.engines() {
             watchers.entry(engine.id).or_insert_with(|| {
                 let mut task = JoinSet::new();
-                task.spawn(watch(replica.clone(), engine.id, engine.url.clone()));
+                let trips = Noted {
+                    trips: trips.clone(),
+                    engine: engine.id,
+                };
+                task.spawn(watch(replica.clone(), engine.url.clone(), trips));
                 (engine.url.clone(), task)
             });
         }
@@ -66,14 +70,15 @@ pub(super) async fn run<R: Replica>(replica: R) {
 }
 
 /// Proposes what one engine tells, until its watcher ends.
-async fn watch<R: Replica>(replica: R, engine: EngineId, url: EngineUrl) {
+async fn watch<R: Replica>(replica: R, url: EngineUrl, trips: Noted) {
     let (tell, mut news) = mpsc::channel(256);
     let resync = Arc::new(Notify::new());
     let mut watcher = JoinSet::new();
     watcher.spawn(engine::watch(url, tell, resync.clone()));
     let mut scribe = Scribe {
         replica,
-        engine,
+        engine: trips.engine,
+        trips,
         revisions: Revisions::default(),
         doubt: None,
     };
@@ -123,6 +128,7 @@ impl Revisions {
 struct Scribe<R> {
     replica: R,
     engine: EngineId,
+    trips: Noted,
     revisions: Revisions,
     /// Since when a death was told that is not in effect: the runner was too young for the news, or
     /// the proposal failed. Another list settles it.
@@ -138,16 +144,21 @@ impl<R: Replica> Scribe<R> {
             }
             EngineNews::Listed {
                 asked_at,
+                round_trip,
                 mut found,
                 newer,
             } => {
+                self.trips.trips.note(self.engine, round_trip);
                 let as_of = self.revisions.at(asked_at);
                 found.extend(self.gone(&found, &newer));
                 self.observe(as_of, found).await;
                 self.set_state(EngineState::Connected, "it answers and its events arrive")
                     .await;
             }
-            EngineNews::Unreachable { reason } => self.set_state(EngineState::Unreachable, &reason).await,
+            EngineNews::Unreachable { reason } => {
+                self.trips.trips.forget(self.engine);
+                self.set_state(EngineState::Unreachable, &reason).await;
+            }
         }
     }
 

@@ -25,6 +25,10 @@ fn scribe() -> Scribe<Alone> {
     Scribe {
         replica: alone,
         engine: ENGINE,
+        trips: Noted {
+            trips: Arc::default(),
+            engine: ENGINE,
+        },
         revisions: Revisions::default(),
         doubt: None,
     }
@@ -36,6 +40,7 @@ impl Scribe<Alone> {
         let newer = newer.iter().map(|x| (*x).to_owned()).collect();
         self.take(EngineNews::Listed {
             asked_at,
+            round_trip: Duration::from_millis(1),
             found,
             newer,
         })
@@ -110,6 +115,7 @@ async fn old_news_does_not_kill_a_runner_that_has_just_come() {
     scribe
         .take(EngineNews::Listed {
             asked_at,
+            round_trip: Duration::from_millis(1),
             found: vec![found("a", FoundState::Dead)],
             newer: BTreeSet::new(),
         })

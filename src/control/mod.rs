@@ -8,6 +8,7 @@
 
 mod breaker;
 mod discover;
+mod engine_trips;
 pub mod liveness;
 mod replica;
 mod schedule;
@@ -20,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::{liveness::LivenessTable, replica::Replica};
+pub use self::{engine_trips::EngineTrips, liveness::LivenessTable, replica::Replica};
 use crate::{consensus::Leadership, plan::Windows};
 
 /// How long after a loop's panic all of them start again.
@@ -34,14 +35,15 @@ pub struct Controller {
 
 impl Controller {
     /// Follows the leadership of `replica` until `shutdown`. `table` is where the leader's digests
-    /// are counted; `windows` are the silences it allows.
+    /// are counted; `windows` are the silences it allows; `trips` is where the engines' round trips are noted.
     pub fn start<R: Replica>(
         replica: R,
         table: Arc<LivenessTable>,
         windows: Windows,
+        trips: Arc<EngineTrips>,
         shutdown: CancellationToken,
     ) -> Self {
-        let follow = follow(replica, table, windows);
+        let follow = follow(replica, table, windows, trips);
         let task = tokio::spawn(async move {
             shutdown.run_until_cancelled(follow).await;
         });
@@ -58,7 +60,12 @@ impl Controller {
     }
 }
 
-async fn follow<R: Replica>(replica: R, table: Arc<LivenessTable>, windows: Windows) {
+async fn follow<R: Replica>(
+    replica: R,
+    table: Arc<LivenessTable>,
+    windows: Windows,
+    trips: Arc<EngineTrips>,
+) {
     let mut leadership = replica.watch_leadership();
     loop {
         let led = *leadership.borrow_and_update();
@@ -70,7 +77,7 @@ async fn follow<R: Replica>(replica: R, table: Arc<LivenessTable>, windows: Wind
             table.grant(Instant::now());
             loops.spawn(schedule::run(replica.clone()));
             loops.spawn(liveness::run(replica.clone(), table.clone(), windows, term));
-            loops.spawn(discover::run(replica.clone()));
+            loops.spawn(discover::run(replica.clone(), trips.clone()));
         }
         loop {
             tokio::select! {

@@ -13,7 +13,7 @@ use crate::{
 fn start(alone: &Alone, windows: Windows) -> (CancellationToken, Controller) {
     let stop = CancellationToken::new();
     let table = Arc::new(LivenessTable::default());
-    let controller = Controller::start(alone.clone(), table, windows, stop.clone());
+    let controller = Controller::start(alone.clone(), table, windows, Arc::default(), stop.clone());
     (stop, controller)
 }
 

@@ -8,7 +8,7 @@ use bollard::{
     query_parameters::{EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder},
 };
 use futures::stream::{BoxStream, StreamExt as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::found::{ENABLED, EVENTS};
 use crate::model::EngineUrl;
@@ -113,6 +113,13 @@ impl Connection {
             .filters(&filters)
             .build();
         limited(self.docker.list_containers(Some(options))).await
+    }
+
+    /// How long an engine takes to answer nothing at all.
+    pub(super) async fn ping(&self) -> Result<Duration, CallError> {
+        let began = Instant::now();
+        limited(self.docker.ping()).await?;
+        Ok(began.elapsed())
     }
 
     pub(super) async fn inspect(&self, container: &str) -> Result<ContainerInspectResponse, CallError> {

@@ -11,7 +11,7 @@ mod connection;
 mod found;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::Instant;
 
@@ -25,6 +25,8 @@ pub enum EngineNews {
     Listed {
         /// Before the engine was asked: the list shows this moment or a later one.
         asked_at: Instant,
+        /// How long the engine took to answer nothing at all, before that.
+        round_trip: Duration,
         /// The containers, without those of `newer`.
         found: Vec<Found>,
         /// The engine's ids of containers of which an event told something since; the list says

@@ -67,8 +67,9 @@ pub async fn watch(url: EngineUrl, on: mpsc::Sender<EngineNews>, resync: Arc<Not
     }
 }
 
-/// What a list was asked for and gave.
-type Listing<'a> = BoxFuture<'a, (Instant, Result<Vec<ContainerSummary>, CallError>)>;
+/// When a list was asked for, and how long the engine took to answer a ping before, and what was in it.
+type Listed = (Instant, Result<(Duration, Vec<ContainerSummary>), CallError>);
+type Listing<'a> = BoxFuture<'a, Listed>;
 
 /// An inspection: of what, asked when and after which event, and the answer.
 struct Inspected {
@@ -121,8 +122,8 @@ impl<'a> Follower<'a> {
                 },
                 Some(inspected) = self.inspections.next() => self.inspected(inspected).await?,
                 (asked_at, list) = wait(&mut self.listing) => match list {
-                    Ok(list) => {
-                        self.listed(asked_at, list).await?;
+                    Ok((round_trip, list)) => {
+                        self.listed(asked_at, round_trip, list).await?;
                         *watched = true;
                     }
                     Err(error) => return Ok(error),
@@ -188,15 +189,25 @@ impl<'a> Follower<'a> {
         self.newer.clear();
         self.lists += 1;
         self.next_list = asked_at + if self.lists == 1 { SECOND_LIST } else { RESYNC };
-        self.listing = Some(async move { (asked_at, connection.list().await) }.boxed());
+        let ask = async move {
+            let round_trip = connection.ping().await?;
+            Ok((round_trip, connection.list().await?))
+        };
+        self.listing = Some(ask.map(move |answer| (asked_at, answer)).boxed());
     }
 
-    async fn listed(&mut self, asked_at: Instant, list: Vec<ContainerSummary>) -> Result<(), Unheard> {
+    async fn listed(
+        &mut self,
+        asked_at: Instant,
+        round_trip: Duration,
+        list: Vec<ContainerSummary>,
+    ) -> Result<(), Unheard> {
         let newer: BTreeSet<String> = self.newer.keys().cloned().collect();
         let found = list.into_iter().filter_map(found::of_summary);
         let found = found.filter(|one| !newer.contains(&one.container)).collect();
         self.tell(EngineNews::Listed {
             asked_at,
+            round_trip,
             found,
             newer,
         })
@@ -209,7 +220,7 @@ impl<'a> Follower<'a> {
 }
 
 /// Waits for the list that is under way, for ever if none is, and takes it.
-async fn wait(listing: &mut Option<Listing<'_>>) -> (Instant, Result<Vec<ContainerSummary>, CallError>) {
+async fn wait(listing: &mut Option<Listing<'_>>) -> Listed {
     let answer = match listing {
         Some(listing) => listing.await,
         None => return pending().await,

@@ -16,6 +16,7 @@ mod manager;
 mod name;
 mod sample;
 pub mod session;
+mod sight;
 mod time;
 mod token;
 
@@ -32,6 +33,7 @@ pub use label::{LabelError, Labels, Selector};
 pub use manager::{ManagerId, Member, PeerInfo};
 pub use name::{Name, NameError};
 pub use sample::{Sample, Sampled};
+pub use sight::{RoundTrip, Sight};
 pub use time::Millis;
 pub use token::{JoinRole, JoinToken, Role, SecretHash, Token};
 

@@ -66,6 +66,11 @@ pub enum FromRunner {
     Assessed(Assessment),
     /// What is in use in the container; each 5 s.
     Sample(Sample),
+    /// An echo, back as it came.
+    Echo {
+        /// Its number.
+        number: u64,
+    },
 }
 
 /// Who a runner is, said at the start of each session.
@@ -137,6 +142,11 @@ pub enum FromManager {
     HeartbeatAck {
         /// The heartbeat.
         seq: u64,
+    },
+    /// To be sent back at once.
+    Echo {
+        /// Its number.
+        number: u64,
     },
     /// All the agents this container shall have; what is not in it shall not run.
     Desired {

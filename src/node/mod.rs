@@ -5,10 +5,10 @@
 //! what stands on it: peers, sessions, control loops, API. On a stop it hands leadership over first,
 //! so that nobody has to wait for an election.
 
+mod held;
 mod identity;
 mod join;
 mod peers;
-mod samples;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -16,7 +16,11 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use self::{identity::Identity, peers::TlsDial, samples::AllSamples};
+use self::{
+    held::{Everywhere, Here},
+    identity::Identity,
+    peers::TlsDial,
+};
 use crate::{
     api,
     config::{Address, ManagerConfig, PortConfig, advertised},
@@ -25,7 +29,7 @@ use crate::{
     model::PeerInfo,
     plan::{Mass, Windows},
     security::{self, Leaf, SecurityError},
-    session::{self, Samples, SessionServer},
+    session::{self, SessionServer},
 };
 
 pub use self::{identity::IdentityError, join::JoinError};
@@ -108,8 +112,7 @@ pub async fn run(
             within: config.liveness.breaker_within,
         },
     };
-    let samples = Arc::new(Samples::default());
-    let held = samples.clone();
+    let here = Arc::new(Here::default());
     let liveness = Arc::new(LivenessTable::default());
     let counting = liveness.clone();
     let options = Options {
@@ -129,7 +132,7 @@ pub async fn run(
         bootstrap: identity.bootstrap(),
         dial,
         on_digest: Arc::new(move |digest| counting.count(digest)),
-        samples: Arc::new(move |container, since| held.since(container, since)),
+        held: here.clone(),
         fatal,
     };
     let (consensus, running) = Consensus::start(options).await?;
@@ -151,7 +154,13 @@ pub async fn run(
         shutdown.clone(),
     ));
 
-    let controller = control::Controller::start(consensus.clone(), liveness, windows, shutdown.child_token());
+    let controller = control::Controller::start(
+        consensus.clone(),
+        liveness,
+        windows,
+        here.engines.clone(),
+        shutdown.child_token(),
+    );
     let sessions = SessionServer::start(
         session_listener,
         session::Deps {
@@ -159,7 +168,8 @@ pub async fn run(
             ca: identity.ca.clone(),
             tls: security::session_server(&leaf, &trust)?,
             fence_after: config.liveness.self_stop,
-            samples: samples.clone(),
+            samples: here.samples.clone(),
+            roster: here.roster.clone(),
         },
         shutdown.child_token(),
     );
@@ -177,13 +187,13 @@ pub async fn run(
         request: config.api.request_timeout,
         ..api::Limits::default()
     };
-    let shown = samples.clone();
+    let shown = here.samples.clone();
     let deps = api::Deps {
         consensus: consensus.clone(),
         ca: identity.ca.clone(),
         metrics: Arc::new(move || metrics() + &shown.render()),
-        samples: Arc::new(AllSamples {
-            here: samples,
+        beside: Arc::new(Everywhere {
+            here,
             running: running.clone(),
         }),
     };

@@ -136,9 +136,10 @@ impl<'a> Session<'a> {
                     beat_at = Instant::now() + HEARTBEAT.mul_f64(rand::random_range(0.9..1.1));
                     self.beat().await?;
                 }
-                frame = self.link.reader.read() => {
-                    self.take(frame?.ok_or(SessionError::Closed)?)?;
-                }
+                frame = self.link.reader.read() => match frame?.ok_or(SessionError::Closed)? {
+                    FromManager::Echo { number } => self.link.send(&FromRunner::Echo { number }).await?,
+                    frame => self.take(frame)?,
+                },
                 // The sender lives in the runner.
                 _ = self.reports.changed() => self.tell().await?,
                 Ok(()) = self.found.changed() => self.tell_found().await?,
@@ -231,6 +232,8 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             FromManager::Refused { reason, retry } => Err(SessionError::Refused { reason, retry }),
+            // Answered where it is read.
+            FromManager::Echo { .. } => Ok(()),
             FromManager::Welcome { .. } => Err(SessionError::Unexpected("a second welcome")),
             FromManager::Admitted { .. } => Err(SessionError::Unexpected("an answer to a manager")),
         }

@@ -28,6 +28,7 @@ mod admit;
 mod assessed;
 mod complaints;
 mod desired;
+mod echo;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod open;
@@ -45,8 +46,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::samples::Samples;
-use self::{complaints::Complaints, pulse::Pulse, roster::Roster};
+use self::{complaints::Complaints, pulse::Pulse};
+pub use self::{roster::Roster, samples::Samples};
 use crate::{
     consensus::{Consensus, Digest},
     model::session::FromManager,
@@ -67,6 +68,8 @@ pub struct Deps {
     pub fence_after: Duration,
     /// Where runners' samples are kept.
     pub samples: Arc<Samples>,
+    /// Where open sessions are noted.
+    pub roster: Arc<Roster>,
 }
 
 /// What all sessions share.
@@ -75,7 +78,7 @@ struct Core {
     consensus: Consensus,
     ca: Arc<Ca>,
     fence_after: Duration,
-    roster: Roster,
+    roster: Arc<Roster>,
     pulse: Pulse,
     complaints: Complaints,
     samples: Arc<Samples>,
@@ -98,12 +101,13 @@ impl SessionServer {
             tls,
             fence_after,
             samples,
+            roster,
         } = deps;
         let core = Arc::new(Core {
             consensus,
             ca,
             fence_after,
-            roster: Roster::new(),
+            roster,
             pulse: Pulse::default(),
             complaints: Complaints::default(),
             samples,

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     consensus::Consensus,
-    model::{AgentId, Container, ContainerId},
+    model::{AgentId, Container, ContainerId, RoundTrip},
     state::State,
     telemetry,
 };
@@ -42,6 +42,8 @@ pub(super) struct Handle {
     wake: Notify,
     /// The latest heartbeat that was counted.
     counted: AtomicU64,
+    /// How long the last echo took, in microseconds; zero before the first.
+    trip: AtomicU64,
     changed: AtomicBool,
     replaced: AtomicBool,
     seen: Mutex<Option<Seen>>,
@@ -87,6 +89,7 @@ impl Handle {
             boot,
             wake: Notify::new(),
             counted: AtomicU64::new(0),
+            trip: AtomicU64::new(0),
             // The first list is always due.
             changed: AtomicBool::new(true),
             replaced: AtomicBool::new(false),
@@ -107,6 +110,18 @@ impl Handle {
 
     pub(super) fn counted(&self) -> u64 {
         self.counted.load(Ordering::Acquire)
+    }
+
+    /// An echo came back.
+    pub(super) fn echoed(&self, trip: RoundTrip) {
+        self.trip.store(trip.0.max(1), Ordering::Relaxed);
+    }
+
+    fn round_trip(&self) -> Option<RoundTrip> {
+        match self.trip.load(Ordering::Relaxed) {
+            0 => None,
+            micros => Some(RoundTrip(micros)),
+        }
     }
 
     /// Whether what the state says of the container may have changed since the last call.
@@ -136,9 +151,18 @@ impl Handle {
 }
 
 /// All sessions, by container.
-pub(super) struct Roster {
+pub struct Roster {
     sessions: Mutex<OrdMap<ContainerId, Arc<Handle>>>,
     gauge: metrics::Gauge,
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        Self {
+            sessions: Mutex::default(),
+            gauge: metrics::gauge!(telemetry::SESSIONS),
+        }
+    }
 }
 
 impl std::fmt::Debug for Roster {
@@ -155,11 +179,13 @@ pub(super) struct Place<'a> {
 }
 
 impl Roster {
-    pub(super) fn new() -> Self {
-        Self {
-            sessions: Mutex::default(),
-            gauge: metrics::gauge!(telemetry::SESSIONS),
-        }
+    /// The containers whose sessions are open here, with the round trip to each runner that is known.
+    pub fn open(&self) -> Vec<(ContainerId, Option<RoundTrip>)> {
+        let sessions = self.with(|sessions| sessions.clone());
+        sessions
+            .iter()
+            .map(|(id, handle)| (*id, handle.round_trip()))
+            .collect()
     }
 
     /// Notes a session. An earlier one of the same container is told to end.
@@ -232,7 +258,7 @@ mod tests {
     #[test]
     fn a_look_wakes_only_sessions_whose_container_or_agents_changed() {
         let mut paper = Paper::with_containers(2);
-        let roster = Roster::new();
+        let roster = Roster::default();
         let handles = [ONE, TWO].map(|id| Arc::new(Handle::new(id, 1)));
         let _places = handles.clone().map(|handle| roster.enter(handle));
         let look = |paper: &Paper| {
@@ -260,7 +286,7 @@ mod tests {
     #[test]
     fn a_container_that_went_before_the_first_look_wakes_its_session() {
         let mut paper = Paper::with_containers(1);
-        let roster = Roster::new();
+        let roster = Roster::default();
         let handle = Arc::new(Handle::new(ONE, 1));
         let _place = roster.enter(handle.clone());
         assert!(handle.take_changed());
@@ -271,7 +297,7 @@ mod tests {
 
     #[test]
     fn an_earlier_session_that_ends_late_leaves_the_later_ones_place() {
-        let roster = Roster::new();
+        let roster = Roster::default();
         let [first, second] = [1, 1].map(|boot| Arc::new(Handle::new(ONE, boot)));
         let place = roster.enter(first.clone());
         let later = roster.enter(second.clone());

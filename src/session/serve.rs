@@ -17,7 +17,9 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{Core, Refusal, admit, assessed::Assessed, desired, open, reporter::Reporter, roster::Handle};
+use super::{
+    Core, Refusal, admit, assessed::Assessed, desired, echo::Echo, open, reporter::Reporter, roster::Handle,
+};
 use crate::{
     command::{AgentCommand, Command, ContainerCommand, Rejection},
     model::{
@@ -108,6 +110,7 @@ pub(super) struct Session<'a> {
     writer: FramedWriter<WriteHalf<TlsStream<TcpStream>>>,
     reporter: Reporter,
     assessed: Assessed,
+    echo: Echo,
     /// The heartbeat that was acknowledged last.
     acknowledged: u64,
     /// The list that was sent last.
@@ -134,6 +137,7 @@ impl<'a> Session<'a> {
             writer: FramedWriter::new(write, MAX_FRAME_BYTES),
             reporter: Reporter::default(),
             assessed: Assessed::default(),
+            echo: Echo::default(),
             acknowledged: 0,
             shown: None,
             heard: Instant::now(),
@@ -250,6 +254,13 @@ impl<'a> Session<'a> {
         if self.handle.take_changed() {
             self.show()?;
         }
+        // Heartbeats wake this loop often enough. Behind nothing else, or what waits before it would count.
+        if self.writer.pending() == 0
+            && self.acknowledged > 0
+            && let Some(number) = self.echo.due(Instant::now())
+        {
+            self.push(&FromManager::Echo { number })?;
+        }
         Ok(())
     }
 
@@ -306,6 +317,12 @@ impl<'a> Session<'a> {
             }
             FromRunner::Assessed(found) => {
                 self.assessed.add(&self.handle, found);
+                Ok(())
+            }
+            FromRunner::Echo { number } => {
+                if let Some(trip) = self.echo.back(number, Instant::now()) {
+                    self.handle.echoed(trip);
+                }
                 Ok(())
             }
             FromRunner::Renew { csr } => self.renew(&csr),

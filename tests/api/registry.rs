@@ -300,3 +300,26 @@ async fn the_page_to_try_the_api_needs_nothing_from_elsewhere() {
     assert!(!text.contains("://"), "it names another place");
     manager.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_topology_shows_what_there_is() {
+    let manager = Manager::start().await;
+    let client = manager.client();
+    let asked: ContainerRequest = serde_json::from_str(r#"{"name":"box"}"#).unwrap();
+    client.register_container(&asked).await.unwrap();
+    let engine: EngineRequest =
+        serde_json::from_str(r#"{"name":"docker","url":"unix:///nonexistent/docker.sock"}"#).unwrap();
+    client.add_engine(&engine).await.unwrap();
+    let topology = client.topology().await.unwrap();
+    assert_eq!((topology.leader, topology.managers.len()), (Some(1), 1));
+    assert!(topology.managers[0].voter && topology.managers[0].reaches.is_empty());
+    let container = &topology.containers[0];
+    assert_eq!(
+        (container.name.as_str(), container.state, container.session),
+        ("box", ContainerState::Registered, None)
+    );
+    assert!(container.agents.is_empty() && topology.unanswered.is_empty());
+    let engine = &topology.engines[0];
+    assert_eq!((engine.name.as_str(), engine.round_trip_micros), ("docker", None));
+    assert!(topology.revision > 0);
+}

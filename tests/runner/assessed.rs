@@ -156,6 +156,11 @@ async fn what_is_in_use_is_measured_and_stays_out_of_the_log() {
     assert_eq!(manager.consensus.state().revision(), before);
     let shown = || manager.samples.render().contains(r#"container="box-1""#);
     assert!(shown());
+    let [(container, Some(trip))] = manager.roster.open()[..] else {
+        panic!("its round trip is not known: {:?}", manager.roster.open())
+    };
+    assert_eq!(container, id);
+    assert!(trip.0 > 0);
     drop(runner);
     eventually("the session's end", || (!shown()).then_some(())).await;
     assert!(taken().len() > 1, "they stay for their hour");

@@ -19,7 +19,7 @@ use quorate::{
     plan::Windows,
     security::session_server,
     security::{self, Ca, JoinToken},
-    session::{Deps, Samples, SessionServer},
+    session::{Deps, Roster, Samples, SessionServer},
     state::State,
     wire,
 };
@@ -54,6 +54,7 @@ pub struct Manager {
     running: RunningConsensus,
     pub sessions: SessionServer,
     pub samples: Arc<Samples>,
+    pub roster: Arc<Roster>,
     _controller: Controller,
     end: CancellationToken,
 }
@@ -91,20 +92,28 @@ impl Manager {
             bootstrap: Some(bootstrap(&token)),
             dial: Arc::new(Nobody),
             on_digest: Arc::new(move |digest| counting.count(digest)),
-            samples: Arc::new(|_, _| Vec::new()),
+            held: Arc::new(()),
             fatal,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();
         let end = CancellationToken::new();
-        let controller = Controller::start(consensus.clone(), liveness, Windows::default(), end.clone());
+        let controller = Controller::start(
+            consensus.clone(),
+            liveness,
+            Windows::default(),
+            Arc::default(),
+            end.clone(),
+        );
         let leaf = ca.issue_manager(1, &[]).unwrap();
         let samples = Arc::new(Samples::default());
+        let roster = Arc::new(Roster::default());
         let deps = Deps {
             consensus: consensus.clone(),
             ca: ca.clone(),
             tls: session_server(&leaf, ca.trust()).unwrap(),
             fence_after: Duration::from_secs(8),
             samples: samples.clone(),
+            roster: roster.clone(),
         };
         let sessions = SessionServer::start(listener, deps, end.child_token());
         let manager = Self {
@@ -116,6 +125,7 @@ impl Manager {
             running,
             sessions,
             samples,
+            roster,
             _controller: controller,
             end,
         };

@@ -132,7 +132,7 @@ pub async fn run(world: Shared, id: ManagerId) -> turmoil::Result {
             bootstrap: Some(bootstrap(world.plan.managers)),
             dial: Arc::new(SimDial(id)),
             on_digest: Arc::new(|_| {}),
-            samples: Arc::new(|_, _| Vec::new()),
+            held: Arc::new(()),
             fatal,
         }
     };

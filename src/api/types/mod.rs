@@ -9,6 +9,7 @@ mod nearest;
 mod registry;
 mod stats;
 mod token;
+mod topology;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,6 +23,7 @@ pub use self::{
     },
     stats::{ContainerStats, SampleView},
     token::{JoinTokenRequest, JoinTokenView, NewToken, TokenRequest, TokenView},
+    topology::{AgentNode, ContainerNode, EngineNode, ManagerEdge, ManagerNode, Topology},
 };
 use crate::model::{Name, Revision};
 

@@ -13,7 +13,7 @@ use std::{
 
 use futures::{StreamExt, stream::FuturesUnordered};
 
-use super::{Dial, Lane, Link, Me, Request};
+use super::{Dial, Lane, Link, Me};
 use crate::model::{ManagerId, Member};
 
 /// How often each link is looked at.
@@ -61,6 +61,13 @@ impl Links {
         links.retain(|id, _| wanted(id));
     }
 
+    /// How long the last look took at those that answered it.
+    pub fn round_trips(&self) -> BTreeMap<ManagerId, Duration> {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let trips = links.iter().map(|(id, (_, link))| (*id, link.round_trip()));
+        trips.filter_map(|(id, trip)| Some((id, trip?))).collect()
+    }
+
     /// Keeps the links to what `members` names open, and forgets all others.
     pub async fn keep_open(&self, members: impl Fn() -> BTreeMap<ManagerId, Member>) {
         loop {
@@ -72,7 +79,7 @@ impl Links {
                 .map(|(id, member)| {
                     let link = self.to(*id, member);
                     // What is answered does not matter: a question dials, and notices silence.
-                    async move { drop(link.call(Request::Look, SILENT).await) }
+                    async move { link.look(SILENT).await }
                 })
                 .collect();
             while looks.next().await.is_some() {}

@@ -21,7 +21,7 @@ use tokio::{
     io::{ReadHalf, WriteHalf},
     sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{BoxedStream, Dial, Lane, MAX_FRAME_BYTES, Me, Request, Response, open};
@@ -70,6 +70,8 @@ pub(in crate::consensus) struct Link {
     reset: Arc<Notify>,
     /// Answers received in all, over all connections.
     received: Arc<AtomicU64>,
+    /// How long the last look took, in microseconds; zero while none has been answered.
+    trip: AtomicU64,
     task: JoinHandle<()>,
 }
 
@@ -98,7 +100,31 @@ impl Link {
             calls,
             reset,
             received,
+            trip: AtomicU64::new(0),
             task: tokio::spawn(driver.run(queue)),
+        }
+    }
+
+    /// Asks for nothing but an answer, and notes how long it took. The first answer of all does not count:
+    /// a connection was made for it.
+    pub async fn look(&self, limit: Duration) {
+        let connected = self.received.load(Ordering::Relaxed) > 0;
+        let began = Instant::now();
+        let answer = self.call(Request::Look, limit).await;
+        let took = match answer {
+            Ok(_) if connected => u64::try_from(began.elapsed().as_micros())
+                .unwrap_or(u64::MAX)
+                .max(1),
+            _ => 0,
+        };
+        self.trip.store(took, Ordering::Relaxed);
+    }
+
+    /// How long the last look took, if it was answered.
+    pub fn round_trip(&self) -> Option<Duration> {
+        match self.trip.load(Ordering::Relaxed) {
+            0 => None,
+            micros => Some(Duration::from_micros(micros)),
         }
     }
 

@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     command::{Proposal, Reply},
-    model::{ContainerId, ManagerId, Member, Millis, PeerInfo, Revision, Sampled},
+    model::{ContainerId, ManagerId, Member, Millis, PeerInfo, Revision, Sampled, Sight},
     wire::{self, WireError},
 };
 
@@ -146,6 +146,8 @@ pub(super) enum Request {
         container: ContainerId,
         since: Millis,
     },
+    /// What the manager that is asked sees of its neighbours.
+    Sight,
 }
 
 /// The answer to a request.
@@ -163,6 +165,7 @@ pub(super) enum Response {
     Probe(Probe),
     Failed(String),
     Samples(Vec<Sampled>),
+    Sight(Sight),
 }
 
 /// Why a forwarded proposal has no reply.

@@ -108,7 +108,7 @@ impl Bench {
             bootstrap: founded.then(|| bootstrap(&ca)),
             dial: Arc::new(Alone),
             on_digest: Arc::new(move |digest| counting.lock().unwrap().extend(&digest.heartbeats)),
-            samples: Arc::new(|_, _| Vec::new()),
+            held: Arc::new(()),
             fatal,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();
@@ -121,6 +121,7 @@ impl Bench {
             tls: security::session_server(&leaf, ca.trust()).unwrap(),
             fence_after: FENCE_AFTER,
             samples: Arc::default(),
+            roster: Arc::default(),
         };
         let shutdown = CancellationToken::new();
         let server = SessionServer::start(listener, deps, shutdown.clone());

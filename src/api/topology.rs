@@ -1,0 +1,130 @@
+//! `/api/v1/cluster/topology`: what there is and who reaches whom, with measured round trips.
+//!
+//! What is registered comes from the state. Sessions and round trips are held by each manager for itself: the
+//! one that is asked asks the others, and names who did not answer.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+
+use super::{
+    App,
+    problem::Problem,
+    types::{AgentNode, ContainerNode, EngineNode, ManagerEdge, ManagerNode, Topology},
+};
+use crate::{
+    consensus::Status,
+    model::{Container, ContainerId, Engine, EngineId, ManagerId, RoundTrip, Sight},
+    security::Action,
+    state,
+};
+
+const TOPOLOGY: &[&str] = &["consistency", "min_revision"];
+
+/// The cluster as a graph: managers, engines, containers and agents, with round trips.
+#[utoipa::path(get, path = "/api/v1/cluster/topology", tag = "cluster",
+    params(
+        ("consistency" = Option<String>, Query, description = "of what is registered: `linearizable` (default), `stale` or `cached`"),
+        ("min_revision" = Option<u64>, Query, description = "wait until this revision is applied"),
+    ),
+    responses((status = 200, body = Topology)))]
+pub(super) async fn topology(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let call = app.admit(request, Action::Read).await?;
+    let view = app.view(&call.params(TOPOLOGY)?).await?;
+    let elsewhere = app.beside().sights_elsewhere().await;
+    let mut sights = elsewhere.answered;
+    sights.insert(app.consensus().id(), app.beside().sight_here());
+    let topology = draw(
+        &view.state,
+        &app.consensus().status(),
+        sights,
+        elsewhere.unanswered,
+    );
+    Ok(view.json(&topology))
+}
+
+/// Who sees it, and how far away.
+type Seen = (ManagerId, Option<RoundTrip>);
+
+fn draw(
+    state: &state::State,
+    status: &Status,
+    sights: BTreeMap<ManagerId, Sight>,
+    unanswered: Vec<ManagerId>,
+) -> Topology {
+    let mut reaches: BTreeMap<ManagerId, Vec<ManagerEdge>> = BTreeMap::new();
+    let mut engines: BTreeMap<EngineId, Seen> = BTreeMap::new();
+    let mut sessions: BTreeMap<ContainerId, Seen> = BTreeMap::new();
+    for (by, sight) in sights {
+        let edges = sight.managers.into_iter().map(|(manager, trip)| ManagerEdge {
+            manager,
+            round_trip_micros: trip,
+        });
+        reaches.insert(by, edges.collect());
+        // A manager that was deposed a moment ago may still watch.
+        for (id, trip) in sight.engines {
+            if status.leader == Some(by) || !engines.contains_key(&id) {
+                engines.insert(id, (by, Some(trip)));
+            }
+        }
+        // A session that moved may be with its former manager for a moment still; one that has answered is
+        // rather the one in use.
+        for (id, trip) in sight.sessions {
+            if trip.is_some() || !sessions.contains_key(&id) {
+                sessions.insert(id, (by, trip));
+            }
+        }
+    }
+    let managers = status.managers.values().map(|manager| ManagerNode {
+        id: manager.id,
+        api: manager.info.api.clone(),
+        voter: manager.voter,
+        healthy: manager.healthy,
+        reaches: reaches.remove(&manager.id).unwrap_or_default(),
+    });
+    Topology {
+        revision: state.revision(),
+        leader: status.leader,
+        managers: managers.collect(),
+        engines: state
+            .engines()
+            .map(|engine| engine_node(engine, engines.get(&engine.id)))
+            .collect(),
+        containers: state
+            .containers(None)
+            .map(|container| container_node(state, container, sessions.get(&container.id)))
+            .collect(),
+        unanswered,
+    }
+}
+
+fn engine_node(engine: &Engine, seen: Option<&Seen>) -> EngineNode {
+    EngineNode {
+        id: engine.id,
+        name: engine.name.clone(),
+        url: engine.url.clone(),
+        state: engine.state,
+        watched_by: seen.map(|(by, _)| *by),
+        round_trip_micros: seen.and_then(|(_, trip)| *trip),
+    }
+}
+
+fn container_node(state: &state::State, container: &Container, seen: Option<&Seen>) -> ContainerNode {
+    let agents = state.agents_of(container.id).map(|agent| AgentNode {
+        id: agent.id,
+        name: agent.spec.name.clone(),
+        state: agent.state,
+    });
+    ContainerNode {
+        id: container.id,
+        name: container.name.clone(),
+        state: container.state,
+        engine: container.engine.as_ref().map(|place| place.engine),
+        session: seen.map(|(by, _)| *by),
+        round_trip_micros: seen.and_then(|(_, trip)| *trip),
+        agents: agents.collect(),
+    }
+}
