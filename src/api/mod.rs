@@ -22,6 +22,7 @@ pub mod fuzzing;
 mod headers;
 mod join_tokens;
 mod names;
+mod networks;
 mod openapi;
 mod ops;
 mod orders;
@@ -59,6 +60,7 @@ pub use self::{
 };
 use crate::{
     consensus::Consensus,
+    engine::EngineAccess,
     security::{Ca, Fingerprint},
 };
 
@@ -72,6 +74,8 @@ pub struct Deps {
     pub consensus: Consensus,
     /// The cluster's CA: join tokens name it, and new tokens are derived from its key.
     pub ca: Arc<Ca>,
+    /// How engines are reached, for what is asked of them.
+    pub engines: EngineAccess,
     /// The body of `/metrics`.
     pub metrics: RenderMetrics,
     /// What is in use in containers.
@@ -101,6 +105,7 @@ struct Shared {
     ca: Fingerprint,
     seed: [u8; 32],
     reads: Reads,
+    engines: EngineAccess,
     metrics: RenderMetrics,
     samples: Arc<dyn SampleSource>,
     openapi: Bytes,
@@ -131,6 +136,7 @@ impl App {
             ca: deps.ca.fingerprint(),
             seed: seed.finalize().into(),
             reads: Reads::new(),
+            engines: deps.engines,
             metrics: deps.metrics,
             samples: deps.samples,
             openapi: openapi::document().into(),
@@ -181,6 +187,10 @@ impl App {
         &self.0.seed
     }
 
+    fn engines(&self) -> &EngineAccess {
+        &self.0.engines
+    }
+
     fn render_metrics(&self) -> String {
         (self.0.metrics)()
     }
@@ -209,6 +219,7 @@ fn routes() -> Routes {
     let routes = containers::routes(routes);
     let routes = agents::routes(routes);
     let routes = engines::routes(routes);
+    let routes = networks::routes(routes);
     ops::routes(routes)
 }
 

@@ -8,7 +8,9 @@ use utoipa::{
     },
 };
 
-use super::{agents, breaker, cluster, configs, containers, engines, join_tokens, ops, stats, tokens};
+use super::{
+    agents, breaker, cluster, configs, containers, engines, join_tokens, networks, ops, stats, tokens,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,6 +31,7 @@ use super::{agents, breaker, cluster, configs, containers, engines, join_tokens,
         containers::list, containers::register, containers::get, containers::remove,
         containers::cordon, containers::uncordon, stats::stats,
         engines::list, engines::add, engines::get, engines::remove,
+        networks::list, networks::create, networks::remove, networks::connect, networks::disconnect,
         configs::list, configs::get, configs::put, configs::delete,
         ops::livez, ops::readyz, ops::metrics, ops::openapi, ops::docs,
     )

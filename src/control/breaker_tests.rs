@@ -16,6 +16,7 @@ use super::{Controller, LivenessTable, Replica as _, fixture::Alone};
 use crate::{
     command::{ClusterCommand, Command, Condition, ContainerCommand},
     consensus::Digest,
+    engine::EngineAccess,
     model::{ContainerId, ContainerState},
     plan::Windows,
     state::State,
@@ -49,7 +50,13 @@ impl Bench {
         let silent = Arc::new(Mutex::new(BTreeSet::new()));
         let beating = tokio::spawn(beat(table.clone(), silent.clone()));
         let stop = CancellationToken::new();
-        let controller = Controller::start(alone.clone(), table, Windows::default(), stop.clone());
+        let controller = Controller::start(
+            alone.clone(),
+            table,
+            Windows::default(),
+            EngineAccess::new("/nowhere".into()),
+            stop.clone(),
+        );
         alone.lead(true);
         alone.until("all placed", |s| s.pending().next().is_none()).await;
         sleep(Duration::from_secs(20)).await;

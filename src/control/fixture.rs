@@ -138,6 +138,8 @@ impl Alone {
             name: known.name.clone(),
             image: String::new(),
             labels: Labels::default(),
+            networks: None,
+            health: None,
             state: crate::model::FoundState::Paused,
             detail: "paused".into(),
         };

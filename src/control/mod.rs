@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use self::{liveness::LivenessTable, replica::Replica};
-use crate::{consensus::Leadership, plan::Windows};
+use crate::{consensus::Leadership, engine::EngineAccess, plan::Windows};
 
 /// How long after a loop's panic all of them start again.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
@@ -34,14 +34,15 @@ pub struct Controller {
 
 impl Controller {
     /// Follows the leadership of `replica` until `shutdown`. `table` is where the leader's digests
-    /// are counted; `windows` are the silences it allows.
+    /// are counted; `windows` are the silences it allows; `engines` is how engines are reached.
     pub fn start<R: Replica>(
         replica: R,
         table: Arc<LivenessTable>,
         windows: Windows,
+        engines: EngineAccess,
         shutdown: CancellationToken,
     ) -> Self {
-        let follow = follow(replica, table, windows);
+        let follow = follow(replica, table, windows, engines);
         let task = tokio::spawn(async move {
             shutdown.run_until_cancelled(follow).await;
         });
@@ -58,7 +59,7 @@ impl Controller {
     }
 }
 
-async fn follow<R: Replica>(replica: R, table: Arc<LivenessTable>, windows: Windows) {
+async fn follow<R: Replica>(replica: R, table: Arc<LivenessTable>, windows: Windows, engines: EngineAccess) {
     let mut leadership = replica.watch_leadership();
     loop {
         let led = *leadership.borrow_and_update();
@@ -70,7 +71,7 @@ async fn follow<R: Replica>(replica: R, table: Arc<LivenessTable>, windows: Wind
             table.grant(Instant::now());
             loops.spawn(schedule::run(replica.clone()));
             loops.spawn(liveness::run(replica.clone(), table.clone(), windows, term));
-            loops.spawn(discover::run(replica.clone()));
+            loops.spawn(discover::run(replica.clone(), engines.clone()));
         }
         loop {
             tokio::select! {

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Controller, LivenessTable, Replica as _, fixture::Alone};
 use crate::{
     command::{AgentCommand, Command, ContainerCommand, EngineCommand},
+    engine::EngineAccess,
     model::{ContainerId, ContainerState, EngineId, EngineState},
     plan::Windows,
 };
@@ -13,7 +14,13 @@ use crate::{
 fn start(alone: &Alone, windows: Windows) -> (CancellationToken, Controller) {
     let stop = CancellationToken::new();
     let table = Arc::new(LivenessTable::default());
-    let controller = Controller::start(alone.clone(), table, windows, stop.clone());
+    let controller = Controller::start(
+        alone.clone(),
+        table,
+        windows,
+        EngineAccess::new("/nowhere".into()),
+        stop.clone(),
+    );
     (stop, controller)
 }
 

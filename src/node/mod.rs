@@ -22,6 +22,7 @@ use crate::{
     config::{Address, ManagerConfig, PortConfig, advertised},
     consensus::{Clock, Consensus, Fatal, Options, RaftSettings, StartError, Stores},
     control::{self, LivenessTable},
+    engine::EngineAccess,
     model::PeerInfo,
     plan::{Mass, Windows},
     security::{self, Leaf, SecurityError},
@@ -151,7 +152,14 @@ pub async fn run(
         shutdown.clone(),
     ));
 
-    let controller = control::Controller::start(consensus.clone(), liveness, windows, shutdown.child_token());
+    let engines = EngineAccess::new(config.engines.certificates.clone());
+    let controller = control::Controller::start(
+        consensus.clone(),
+        liveness,
+        windows,
+        engines.clone(),
+        shutdown.child_token(),
+    );
     let sessions = SessionServer::start(
         session_listener,
         session::Deps {
@@ -181,6 +189,7 @@ pub async fn run(
     let deps = api::Deps {
         consensus: consensus.clone(),
         ca: identity.ca.clone(),
+        engines,
         metrics: Arc::new(move || metrics() + &shown.render()),
         samples: Arc::new(AllSamples {
             here: samples,

@@ -11,6 +11,7 @@ use quorate::{
         Running as RunningConsensus, Stores,
     },
     control::{Controller, LivenessTable},
+    engine::EngineAccess,
     model::{
         Agent, AgentId, AgentState, Container, ContainerState, Desired, JoinRole, JoinTokenId, PeerInfo,
         Role, Token, TokenId,
@@ -96,7 +97,13 @@ impl Manager {
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();
         let end = CancellationToken::new();
-        let controller = Controller::start(consensus.clone(), liveness, Windows::default(), end.clone());
+        let controller = Controller::start(
+            consensus.clone(),
+            liveness,
+            Windows::default(),
+            EngineAccess::new("/nowhere".into()),
+            end.clone(),
+        );
         let leaf = ca.issue_manager(1, &[]).unwrap();
         let samples = Arc::new(Samples::default());
         let deps = Deps {
