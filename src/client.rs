@@ -9,6 +9,7 @@
 //! It trusts the CA it is given and nothing else; plain `http://` is for loopback only.
 
 mod error;
+mod networks;
 mod resources;
 mod send;
 mod setup;

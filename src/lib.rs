@@ -42,11 +42,11 @@
 //! | `security` | CA, certificates, tokens, roles | `model` |
 //! | `telemetry` | logs, and every metric's name | `config` |
 //! | `consensus` | raft, log, snapshots, peers; the only user of openraft and sled | `model` `wire` `command` `state` `telemetry` |
-//! | `engine` | the only user of bollard | `model` |
+//! | `engine` | the only user of bollard | `model` `security` |
 //! | `control` | the leader's loops | `model` `command` `state` `plan` `consensus` `engine` `telemetry` |
 //! | `session` | runners' sessions, the manager's side | `model` `wire` `command` `state` `plan` `consensus` `control` `security` `telemetry` |
-//! | `api` | the HTTP API; the only user of axum | `model` `command` `state` `plan` `consensus` `control` `session` `security` `telemetry` |
-//! | `node` | a manager process, put together | `model` `wire` `command` `state` `plan` `config` `security` `telemetry` `consensus` `control` `session` `api` |
+//! | `api` | the HTTP API; the only user of axum | `model` `command` `state` `plan` `consensus` `engine` `control` `session` `security` `telemetry` |
+//! | `node` | a manager process, put together | `model` `wire` `command` `state` `plan` `config` `security` `telemetry` `consensus` `engine` `control` `session` `api` |
 //! | `runner` | the process in a container | `model` `wire` `config` `security` `telemetry` |
 //! | `client` | typed HTTP client | `model` `api` |
 //! | `cli` | nouns and verbs of the command line | `model` `client` `security` |

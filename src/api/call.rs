@@ -140,12 +140,19 @@ impl Call {
     /// # Errors
     /// `invalid_idempotency_key` when there is one.
     pub fn no_key(&self) -> Result<(), Problem> {
+        self.no_key_for(
+            "changes of the managers themselves are not in the log, which is what remembers keys: leave \
+             `Idempotency-Key` out, and look at `GET /api/v1/cluster/managers` before you try again",
+        )
+    }
+
+    /// As [`Self::no_key`], in other words.
+    ///
+    /// # Errors
+    /// `invalid_idempotency_key` when there is one.
+    pub fn no_key_for(&self, why: &str) -> Result<(), Problem> {
         if self.parts.headers.contains_key(IDEMPOTENCY_KEY) {
-            return Err(Problem::new(
-                Code::InvalidIdempotencyKey,
-                "changes of the managers themselves are not in the log, which is what remembers keys: leave \
-                 `Idempotency-Key` out, and look at `GET /api/v1/cluster/managers` before you try again",
-            ));
+            return Err(Problem::new(Code::InvalidIdempotencyKey, why));
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ pub mod fuzzing;
 mod headers;
 mod join_tokens;
 mod names;
+mod networks;
 mod openapi;
 mod ops;
 mod orders;
@@ -61,6 +62,7 @@ pub use self::{
 };
 use crate::{
     consensus::Consensus,
+    engine::EngineAccess,
     security::{Ca, Fingerprint},
 };
 
@@ -74,6 +76,8 @@ pub struct Deps {
     pub consensus: Consensus,
     /// The cluster's CA: join tokens name it, and new tokens are derived from its key.
     pub ca: Arc<Ca>,
+    /// How engines are reached, for what is asked of them.
+    pub engines: EngineAccess,
     /// The body of `/metrics`.
     pub metrics: RenderMetrics,
     /// What managers hold beside the state.
@@ -103,6 +107,7 @@ struct Shared {
     ca: Fingerprint,
     seed: [u8; 32],
     reads: Reads,
+    engines: EngineAccess,
     metrics: RenderMetrics,
     beside: Arc<dyn Beside>,
     openapi: Bytes,
@@ -133,6 +138,7 @@ impl App {
             ca: deps.ca.fingerprint(),
             seed: seed.finalize().into(),
             reads: Reads::new(),
+            engines: deps.engines,
             metrics: deps.metrics,
             beside: deps.beside,
             openapi: openapi::document().into(),
@@ -183,6 +189,10 @@ impl App {
         &self.0.seed
     }
 
+    fn engines(&self) -> &EngineAccess {
+        &self.0.engines
+    }
+
     fn render_metrics(&self) -> String {
         (self.0.metrics)()
     }
@@ -211,6 +221,7 @@ fn routes() -> Routes {
     let routes = containers::routes(routes);
     let routes = agents::routes(routes);
     let routes = engines::routes(routes);
+    let routes = networks::routes(routes);
     ops::routes(routes)
 }
 

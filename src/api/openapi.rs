@@ -9,7 +9,8 @@ use utoipa::{
 };
 
 use super::{
-    agents, breaker, cluster, configs, containers, engines, join_tokens, ops, stats, tokens, topology,
+    agents, breaker, cluster, configs, containers, engines, join_tokens, networks, ops, stats, tokens,
+    topology,
 };
 
 #[derive(OpenApi)]
@@ -31,6 +32,7 @@ use super::{
         containers::list, containers::register, containers::get, containers::remove,
         containers::cordon, containers::uncordon, stats::stats,
         engines::list, engines::add, engines::get, engines::remove,
+        networks::list, networks::create, networks::remove, networks::connect, networks::disconnect,
         configs::list, configs::get, configs::put, configs::delete,
         ops::livez, ops::readyz, ops::metrics, ops::openapi, ops::docs,
     )

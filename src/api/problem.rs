@@ -108,6 +108,10 @@ codes! {
     Behind = SERVICE_UNAVAILABLE, "behind", "The manager is behind";
     /// The manager is stopping.
     Stopping = SERVICE_UNAVAILABLE, "stopping", "The manager is stopping";
+    /// The engine is not reached from this manager.
+    EngineUnreachable = BAD_GATEWAY, "engine_unreachable", "The engine can't be reached";
+    /// The engine tried and failed, or its answer makes no sense.
+    EngineFailed = BAD_GATEWAY, "engine_failed", "The engine failed";
     /// Handed on, and what became of it is not known.
     OutcomeUnknown = GATEWAY_TIMEOUT, "outcome_unknown", "The outcome of the request is unknown";
 }

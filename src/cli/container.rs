@@ -15,7 +15,7 @@ use crate::{
         Condition, Page,
         types::{ContainerRequest, ContainerView, CordonRequest},
     },
-    model::{Assessment, Labels, Name, Revision},
+    model::{Assessment, HealthStatus, Labels, Name, Revision},
 };
 
 /// What can be done with containers.
@@ -119,7 +119,7 @@ impl Row for ContainerView {
     fn head(wide: bool) -> Vec<&'static str> {
         let mut head = vec!["NAME", "STATE", "AGENTS", "CPU", "MEMORY", "AGE", "REASON"];
         if wide {
-            head.extend(["ID", "ADDRESS", "IMAGE", "RUNNER", "LABELS"]);
+            head.extend(["ID", "ADDRESS", "IMAGE", "NETWORKS", "RUNNER", "LABELS"]);
         }
         head
     }
@@ -147,6 +147,7 @@ impl Row for ContainerView {
                 self.id.to_string(),
                 or_dash(self.address.as_ref()),
                 or_dash(self.image.as_ref()),
+                self.networks.iter().collect::<Vec<_>>().join(","),
                 self.capabilities.runner.clone(),
                 labels.join(","),
             ]);
@@ -155,13 +156,16 @@ impl Row for ContainerView {
     }
 }
 
-/// The state, and whether new agents are kept out.
+/// The state, and what keeps new agents out.
 fn standing(container: &ContainerView) -> String {
-    let state = word(&container.state);
-    match container.cordoned {
-        Some(_) => format!("{state}, cordoned"),
-        None => state,
+    let mut standing = word(&container.state);
+    if container.cordoned.is_some() {
+        standing += ", cordoned";
     }
+    if container.health == HealthStatus::Unhealthy {
+        standing += ", unhealthy";
+    }
+    standing
 }
 
 /// One thing that a runner found.

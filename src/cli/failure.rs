@@ -98,6 +98,11 @@ fn refused(status: u16, code: &str) -> (u8, Option<&'static str>) {
             UNAVAILABLE,
             Some("a majority of the managers has to run: see `quorate cluster status`"),
         ),
+        (502, "engine_unreachable") => (
+            FAILED,
+            Some("`quorate engine ls` shows what the managers see of it"),
+        ),
+        (502, _) => (FAILED, None),
         (429 | 503, _) => (UNAVAILABLE, Some("try again in a moment")),
         (504, _) => (
             UNKNOWN,

@@ -12,6 +12,7 @@ mod container;
 mod engine;
 mod failure;
 mod join_token;
+mod network;
 mod output;
 mod stats;
 mod token;
@@ -160,6 +161,12 @@ mod tests {
             "quorate container cordon a --reason disk",
             "quorate container uncordon a",
             "quorate container stats a --last 1h",
+            "quorate engine add gpu tls://gpu-1:2376",
+            "quorate engine get gpu",
+            "quorate engine network ls gpu",
+            "quorate engine networks create gpu inner --internal --label a=b",
+            "quorate engine network connect gpu inner web --alias www",
+            "quorate engine network disconnect gpu inner web --force",
         ] {
             Whole::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
@@ -169,6 +176,7 @@ mod tests {
             "quorate agent ls -o xml",
             "quorate container stats a --last soon",
             "quorate cluster breaker open",
+            "quorate engine network create gpu ../x",
         ] {
             assert!(Whole::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

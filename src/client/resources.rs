@@ -33,7 +33,7 @@ pub struct ConfigRead {
 }
 
 /// A name as one step of a path. Names need no escaping; what is none must not change the path.
-fn step(name: &str) -> String {
+pub(super) fn step(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_".contains(&byte) || (byte == b'.' && name.len() > 2) {
@@ -379,6 +379,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn engines(&self, page: &Page) -> Result<List<EngineView>, ClientError> {
         self.page("engines", page).await
+    }
+
+    /// An engine by name or id.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn engine(&self, name: &str) -> Result<EngineView, ClientError> {
+        self.json(Outgoing::read(at("engines", name))).await
     }
 
     /// Adds an engine to watch.

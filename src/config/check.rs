@@ -32,6 +32,8 @@ impl ManagerConfig {
         self.bootstrap.check(problems);
         self.raft.check(problems);
         self.liveness.check(problems);
+        let certificates = !self.engines.certificates.as_os_str().is_empty();
+        problems.require(certificates, "engines.certificates", "must not be empty");
         self.logs.check(problems);
     }
 

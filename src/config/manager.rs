@@ -21,6 +21,7 @@ pub struct ManagerConfig {
     pub bootstrap: BootstrapConfig,
     pub raft: RaftConfig,
     pub liveness: LivenessConfig,
+    pub engines: EnginesConfig,
     pub logs: LogsConfig,
 }
 
@@ -116,6 +117,13 @@ pub struct LivenessConfig {
     pub breaker_within: Duration,
 }
 
+/// `[engines]`: what this manager needs to reach engines, beside what the cluster knows of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnginesConfig {
+    /// For each engine over TLS a directory of its name, with `ca.pem`, `cert.pem` and `key.pem`.
+    pub certificates: PathBuf,
+}
+
 impl Default for ManagerConfig {
     fn default() -> Self {
         let port = |port| PortConfig {
@@ -152,6 +160,9 @@ impl Default for ManagerConfig {
                 breaker_share: 20,
                 breaker_least: 3,
                 breaker_within: Duration::from_secs(10),
+            },
+            engines: EnginesConfig {
+                certificates: "/etc/quorate/engines".into(),
             },
             logs: LogsConfig::default(),
         }

@@ -31,8 +31,8 @@ pub use error::{ConfigError, Origin, Problem, Problems};
 pub use layers::{Layered, Sources};
 pub use logs::{LogFormat, LogsConfig};
 pub use manager::{
-    ApiConfig, BootstrapConfig, BootstrapPeer, LivenessConfig, ManagerConfig, PortConfig, RaftConfig,
-    advertised,
+    ApiConfig, BootstrapConfig, BootstrapPeer, EnginesConfig, LivenessConfig, ManagerConfig, PortConfig,
+    RaftConfig, advertised,
 };
 pub use runner::{CapacityConfig, RunnerConfig};
 pub use values::{Address, Hidden, Size, ValueError};

@@ -12,7 +12,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Controller, LivenessTable, Replica as _, fixture::Alone};
+use super::{
+    Controller, LivenessTable, Replica as _,
+    fixture::{Alone, deps},
+};
 use crate::{
     command::{ClusterCommand, Command, Condition, ContainerCommand},
     consensus::Digest,
@@ -49,13 +52,7 @@ impl Bench {
         let silent = Arc::new(Mutex::new(BTreeSet::new()));
         let beating = tokio::spawn(beat(table.clone(), silent.clone()));
         let stop = CancellationToken::new();
-        let controller = Controller::start(
-            alone.clone(),
-            table,
-            Windows::default(),
-            Arc::default(),
-            stop.clone(),
-        );
+        let controller = Controller::start(alone.clone(), deps(table, Windows::default()), stop.clone());
         alone.lead(true);
         alone.until("all placed", |s| s.pending().next().is_none()).await;
         sleep(Duration::from_secs(20)).await;

@@ -19,8 +19,8 @@ use tokio::{
 use super::{EngineTrips, Replica, engine_trips::Noted};
 use crate::{
     command::{Command, ContainerCommand, EngineCommand},
-    engine::{self, EngineNews},
-    model::{Container, EngineId, EngineState, EngineUrl, Found, FoundState, Revision},
+    engine::{self, Endpoint, EngineAccess, EngineNews},
+    model::{Container, Engine, EngineId, EngineState, Found, FoundState, HealthStatus, Networks, Revision},
 };
 
 /// The set of engines is looked at this often at most, and at least.
@@ -36,31 +36,35 @@ const AT_ONCE: usize = 4;
 /// What connected within this time is settled by the next list instead.
 const EVENT_SLACK: Duration = Duration::from_secs(1);
 
+/// The longest reason, in characters.
+const REASON: usize = 500;
+
 /// How often the revision is noted, and doubts are looked into.
 const TICK: Duration = Duration::from_millis(500);
 
 /// Revisions noted for looking back: more than a list may take.
 const NOTES: usize = 64;
 
-pub(super) async fn run<R: Replica>(replica: R, trips: Arc<EngineTrips>) {
+pub(super) async fn run<R: Replica>(replica: R, trips: Arc<EngineTrips>, access: EngineAccess) {
     let mut applied = replica.watch_applied();
-    let mut watchers: BTreeMap<EngineId, (EngineUrl, JoinSet<()>)> = BTreeMap::new();
+    let mut watchers: BTreeMap<EngineId, (Endpoint, JoinSet<()>)> = BTreeMap::new();
     loop {
         applied.mark_unchanged();
         let state = replica.state();
         // Dropping a watcher's set aborts it.
-        watchers.retain(|id, (url, task)| {
-            state.engine(*id).is_some_and(|engine| engine.url == *url) && task.try_join_next().is_none()
+        watchers.retain(|id, (endpoint, task)| {
+            let engine = state.engine(*id);
+            engine.is_some_and(|engine| access.to(engine) == *endpoint) && task.try_join_next().is_none()
         });
         for engine in state.engines() {
             watchers.entry(engine.id).or_insert_with(|| {
-                let mut task = JoinSet::new();
+                let (mut task, endpoint) = (JoinSet::new(), access.to(engine));
                 let trips = Noted {
                     trips: trips.clone(),
                     engine: engine.id,
                 };
-                task.spawn(watch(replica.clone(), engine.url.clone(), trips));
-                (engine.url.clone(), task)
+                task.spawn(watch(replica.clone(), endpoint.clone(), trips));
+                (endpoint, task)
             });
         }
         sleep(LOOK.0).await;
@@ -70,11 +74,11 @@ pub(super) async fn run<R: Replica>(replica: R, trips: Arc<EngineTrips>) {
 }
 
 /// Proposes what one engine tells, until its watcher ends.
-async fn watch<R: Replica>(replica: R, url: EngineUrl, trips: Noted) {
+async fn watch<R: Replica>(replica: R, endpoint: Endpoint, trips: Noted) {
     let (tell, mut news) = mpsc::channel(256);
     let resync = Arc::new(Notify::new());
     let mut watcher = JoinSet::new();
-    watcher.spawn(engine::watch(url, tell, resync.clone()));
+    watcher.spawn(engine::watch(endpoint, tell, resync.clone()));
     let mut scribe = Scribe {
         replica,
         engine: trips.engine,
@@ -175,6 +179,8 @@ impl<R: Replica> Scribe<R> {
                 name: container.name.clone(),
                 image: container.image.clone().unwrap_or_default(),
                 labels: container.labels.clone(),
+                networks: Some(Networks::default()),
+                health: Some(HealthStatus::Unchecked),
                 state: FoundState::Dead,
                 detail: "gone".into(),
             })
@@ -212,19 +218,18 @@ impl<R: Replica> Scribe<R> {
     }
 
     async fn set_state(&self, state: EngineState, reason: &str) {
-        let known = self
-            .replica
-            .state()
-            .engine(self.engine)
-            .map(|engine| engine.state);
-        if known.is_none_or(|known| known == state) {
+        // Shortened here, so that it can be compared with what is known.
+        let reason: String = reason.chars().take(REASON).collect();
+        let now = self.replica.state();
+        let told = |engine: &Arc<Engine>| engine.state == state && engine.reason == reason;
+        if now.engine(self.engine).is_none_or(told) {
             return;
         }
         tracing::info!(engine = %self.engine, ?state, reason, "an engine changed");
         let command = EngineCommand::SetState {
             id: self.engine,
             state,
-            reason: reason.to_owned(),
+            reason,
         };
         report(&self.replica, Command::Engine(command)).await;
     }

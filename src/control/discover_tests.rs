@@ -10,6 +10,8 @@ fn found(container: &str, state: FoundState) -> Found {
         name: container.parse().unwrap(),
         image: "busybox".into(),
         labels: Labels::default(),
+        networks: None,
+        health: None,
         state,
         detail: "exited (137)".into(),
     }
@@ -102,6 +104,20 @@ async fn an_engine_that_does_not_answer_changes_no_container() {
     assert_eq!(state.find_container("a"), Some(&known));
     assert_eq!(state.engine(ENGINE).unwrap().state, EngineState::Unreachable);
     assert_eq!(scribe.replica.proposed().len(), 3, "one for each transition");
+    let long = || format!("another reason{}", "!".repeat(2_000));
+    for _ in 0..3 {
+        scribe.take(EngineNews::Unreachable { reason: long() }).await;
+    }
+    assert_eq!(scribe.replica.proposed().len(), 4, "and one for another reason");
+    let state = scribe.replica.state();
+    assert!(
+        state
+            .engine(ENGINE)
+            .unwrap()
+            .reason
+            .starts_with("another reason!")
+    );
+    assert_eq!(state.find_container("a"), Some(&known));
 }
 
 /// A list that was asked for before a runner connected may show the container as it was before.

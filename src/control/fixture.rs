@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::Replica;
+use super::{Deps, LivenessTable, Replica};
 use crate::{
     command::{AgentCommand, Command, ContainerCommand, Proposal, Reply},
     consensus::{Leadership, ProposeError},
+    engine::EngineAccess,
     model::{AgentId, AgentSpec, Capabilities, ContainerId, Labels, Millis, Resources, Revision},
+    plan::Windows,
     state::State,
 };
 
@@ -138,6 +140,8 @@ impl Alone {
             name: known.name.clone(),
             image: String::new(),
             labels: Labels::default(),
+            networks: None,
+            health: None,
             state: crate::model::FoundState::Paused,
             detail: "paused".into(),
         };
@@ -195,5 +199,15 @@ impl Replica for Alone {
 
     fn watch_leadership(&self) -> watch::Receiver<Option<Leadership>> {
         self.inner.leadership.subscribe()
+    }
+}
+
+/// What loops stand on in tests, where no engine is reached.
+pub(super) fn deps(table: Arc<LivenessTable>, windows: Windows) -> Deps {
+    Deps {
+        table,
+        windows,
+        engines: EngineAccess::new("/nowhere".into()),
+        trips: Arc::default(),
     }
 }

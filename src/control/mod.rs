@@ -22,10 +22,23 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use self::{engine_trips::EngineTrips, liveness::LivenessTable, replica::Replica};
-use crate::{consensus::Leadership, plan::Windows};
+use crate::{consensus::Leadership, engine::EngineAccess, plan::Windows};
 
 /// How long after a loop's panic all of them start again.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
+
+/// What the loops stand on, beside the replica.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// Where the leader's digests are counted.
+    pub table: Arc<LivenessTable>,
+    /// The silences that are allowed.
+    pub windows: Windows,
+    /// How engines are reached.
+    pub engines: EngineAccess,
+    /// Where the engines' round trips are noted.
+    pub trips: Arc<EngineTrips>,
+}
 
 /// Starts and ends the loops as leadership comes and goes.
 #[derive(Debug)]
@@ -34,16 +47,9 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Follows the leadership of `replica` until `shutdown`. `table` is where the leader's digests
-    /// are counted; `windows` are the silences it allows; `trips` is where the engines' round trips are noted.
-    pub fn start<R: Replica>(
-        replica: R,
-        table: Arc<LivenessTable>,
-        windows: Windows,
-        trips: Arc<EngineTrips>,
-        shutdown: CancellationToken,
-    ) -> Self {
-        let follow = follow(replica, table, windows, trips);
+    /// Follows the leadership of `replica` until `shutdown`.
+    pub fn start<R: Replica>(replica: R, deps: Deps, shutdown: CancellationToken) -> Self {
+        let follow = follow(replica, deps);
         let task = tokio::spawn(async move {
             shutdown.run_until_cancelled(follow).await;
         });
@@ -60,12 +66,7 @@ impl Controller {
     }
 }
 
-async fn follow<R: Replica>(
-    replica: R,
-    table: Arc<LivenessTable>,
-    windows: Windows,
-    trips: Arc<EngineTrips>,
-) {
+async fn follow<R: Replica>(replica: R, deps: Deps) {
     let mut leadership = replica.watch_leadership();
     loop {
         let led = *leadership.borrow_and_update();
@@ -74,10 +75,19 @@ async fn follow<R: Replica>(
         if let Some(Leadership { term }) = led {
             tracing::info!(term, "leading: the control loops start");
             // Whoever led before may have acknowledged heartbeats until a moment ago.
-            table.grant(Instant::now());
+            deps.table.grant(Instant::now());
             loops.spawn(schedule::run(replica.clone()));
-            loops.spawn(liveness::run(replica.clone(), table.clone(), windows, term));
-            loops.spawn(discover::run(replica.clone(), trips.clone()));
+            loops.spawn(liveness::run(
+                replica.clone(),
+                deps.table.clone(),
+                deps.windows,
+                term,
+            ));
+            loops.spawn(discover::run(
+                replica.clone(),
+                deps.trips.clone(),
+                deps.engines.clone(),
+            ));
         }
         loop {
             tokio::select! {

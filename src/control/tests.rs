@@ -3,7 +3,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Controller, LivenessTable, Replica as _, fixture::Alone};
+use super::{
+    Controller, LivenessTable, Replica as _,
+    fixture::{Alone, deps},
+};
 use crate::{
     command::{AgentCommand, Command, ContainerCommand, EngineCommand},
     model::{ContainerId, ContainerState, EngineId, EngineState},
@@ -13,7 +16,7 @@ use crate::{
 fn start(alone: &Alone, windows: Windows) -> (CancellationToken, Controller) {
     let stop = CancellationToken::new();
     let table = Arc::new(LivenessTable::default());
-    let controller = Controller::start(alone.clone(), table, windows, Arc::default(), stop.clone());
+    let controller = Controller::start(alone.clone(), deps(table, windows), stop.clone());
     (stop, controller)
 }
 

@@ -3,15 +3,18 @@
 use std::{collections::HashMap, error::Error as _, future::Future, time::Duration};
 
 use bollard::{
-    API_DEFAULT_VERSION, Docker,
+    API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker,
     models::{ContainerInspectResponse, ContainerSummary, EventMessage},
     query_parameters::{EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder},
 };
-use futures::stream::{BoxStream, StreamExt as _};
+use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::time::{Instant, timeout};
 
-use super::found::{ENABLED, EVENTS};
-use crate::model::EngineUrl;
+use super::{
+    Endpoint,
+    found::{ENABLED, EVENTS, NETWORK_EVENTS},
+    transport::{Meter, NotSent, Way},
+};
 
 /// The longest an engine may take to answer a call in full.
 const CALL: Duration = Duration::from_secs(5);
@@ -19,9 +22,14 @@ const CALL: Duration = Duration::from_secs(5);
 /// An open stream of events says nothing for as long as nothing happens.
 const STREAM: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// How much an engine may send without an event in it.
+const EVENT: u64 = 8 << 20;
+
 /// Why an engine could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
+    #[error(transparent)]
+    NotSent(NotSent),
     #[error("it did not answer within {CALL:?}")]
     TimedOut,
     #[error("{}", chain(.0))]
@@ -35,6 +43,10 @@ impl From<bollard::errors::Error> for CallError {
         match error {
             // bollard's own limit, for the head of the answer only.
             bollard::errors::Error::RequestTimeoutError => Self::TimedOut,
+            bollard::errors::Error::IOError { err } => match err.downcast::<NotSent>() {
+                Ok(unsent) => Self::NotSent(unsent),
+                Err(err) => Self::Failed(err.into()),
+            },
             other => Self::Failed(other),
         }
     }
@@ -66,43 +78,78 @@ fn chain(error: &bollard::errors::Error) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
-async fn limited<T>(call: impl Future<Output = Result<T, bollard::errors::Error>>) -> Result<T, CallError> {
+pub(super) async fn limited<T>(
+    call: impl Future<Output = Result<T, bollard::errors::Error>>,
+) -> Result<T, CallError> {
     Ok(timeout(CALL, call).await.map_err(|_| CallError::TimedOut)??)
 }
 
 /// A connection to one engine, at an API version that both sides speak.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Connection {
-    docker: Docker,
+    way: Way,
+    pub(super) docker: Docker,
+}
+
+fn docker(
+    way: &Way,
+    meter: Option<&Meter>,
+    limit: Duration,
+    version: &ClientVersion,
+) -> Result<Docker, CallError> {
+    let (way, meter) = (way.clone(), meter.cloned());
+    let send = move |request: BollardRequest| way.clone().send(meter.clone(), request);
+    // The address only makes addresses whole; `Way` knows where requests go.
+    let docker =
+        Docker::connect_with_custom_transport(send, Some("http://engine"), limit.as_secs(), version)?;
+    Ok(docker)
 }
 
 impl Connection {
-    pub(super) async fn open(url: &EngineUrl) -> Result<Self, CallError> {
-        let seconds = CALL.as_secs();
-        let docker = match url {
-            EngineUrl::Unix(path) => {
-                let path = path.to_string_lossy();
-                Docker::connect_with_unix(&path, seconds, API_DEFAULT_VERSION)?
-            }
-            EngineUrl::Tcp(address) => Docker::connect_with_http(address, seconds, API_DEFAULT_VERSION)?,
-        };
+    pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, CallError> {
+        let way = Way::to(endpoint).await.map_err(CallError::NotSent)?;
+        let docker = docker(&way, None, CALL, API_DEFAULT_VERSION)?;
         let docker = limited(docker.negotiate_version()).await?;
-        Ok(Self { docker })
+        Ok(Self { way, docker })
     }
 
-    /// The events of labelled containers from now on.
+    /// The events of labelled containers, and of any containers on networks, from now on.
     pub(super) fn events(&self) -> BoxStream<'static, Result<EventMessage, CallError>> {
-        let filters = HashMap::from([
+        let containers = [
             ("type", vec!["container"]),
             ("label", vec![ENABLED]),
             ("event", EVENTS.to_vec()),
-        ]);
+        ];
+        // Another stream, because a network's events do not carry the container's labels.
+        let networks = [("type", vec!["network"]), ("event", NETWORK_EVENTS.to_vec())];
+        let both = (self.stream(HashMap::from(containers))).and_then(|containers| {
+            let networks = self.stream(HashMap::from(networks))?;
+            Ok(Self::either(containers, networks))
+        });
+        both.unwrap_or_else(|error| stream::iter([Err(error)]).boxed())
+    }
+
+    fn stream(
+        &self,
+        filters: HashMap<&str, Vec<&str>>,
+    ) -> Result<BoxStream<'static, Result<EventMessage, CallError>>, CallError> {
+        let meter = Meter::new(EVENT);
+        let docker = docker(&self.way, Some(&meter), STREAM, &self.docker.client_version())?;
         let options = EventsOptionsBuilder::new().filters(&filters).build();
-        let docker = self.docker.clone().with_timeout(STREAM);
-        docker
-            .events(Some(options))
-            .map(|event| event.map_err(CallError::from))
-            .boxed()
+        let events = docker.events(Some(options)).map(move |event| {
+            meter.refill();
+            event.map_err(CallError::from)
+        });
+        Ok(events.boxed())
+    }
+
+    /// What either stream says, until one of them ends.
+    fn either(
+        a: BoxStream<'static, Result<EventMessage, CallError>>,
+        b: BoxStream<'static, Result<EventMessage, CallError>>,
+    ) -> BoxStream<'static, Result<EventMessage, CallError>> {
+        let ended = || stream::iter([Err(CallError::StreamEnded)]);
+        stream::select(a.chain(ended()), b.chain(ended())).boxed()
     }
 
     /// All labelled containers, running or not.

@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
-    EventMessage,
+    EndpointSettings, EventMessage, EventMessageTypeEnum, HealthStatusEnum,
 };
 
-use crate::model::{ContainerId, Found, FoundState, Labels, Name};
+use crate::model::{ContainerId, Found, FoundState, HealthStatus, Labels, Name, Networks};
 
 /// The label of containers that are to be watched.
 pub(super) const ENABLED: &str = "quorate.enable=true";
 
 /// The events that are asked for.
 pub(super) const EVENTS: [&str; 6] = ["start", "die", "pause", "unpause", "destroy", "health_status"];
+
+/// The events of networks that are asked for.
+pub(super) const NETWORK_EVENTS: [&str; 2] = ["connect", "disconnect"];
 
 /// An engine's ids are 64 characters; what is much longer is none.
 const MAX_ID: usize = 128;
@@ -28,11 +31,21 @@ pub(super) enum Meaning {
     Now(Found),
     /// The engine has to be asked about the container with this id.
     Ask(String),
+    /// It was connected to a network, or disconnected from one; it may be none of ours.
+    Moved(String),
 }
 
 /// What an event means; `None` when it is none of ours.
 pub(super) fn of_event(event: EventMessage) -> Option<Meaning> {
+    let of_network = event.typ == Some(EventMessageTypeEnum::NETWORK);
     let actor = event.actor?;
+    if of_network {
+        let mut told = actor.attributes?;
+        return told
+            .remove("container")
+            .filter(|id| is_id(id))
+            .map(Meaning::Moved);
+    }
     let container = actor.id.filter(|id| is_id(id))?;
     let told = actor.attributes.unwrap_or_default();
     if !is_enabled(&told) {
@@ -81,7 +94,15 @@ pub(super) fn of_summary(summary: ContainerSummary) -> Option<Found> {
         .filter(|status| !status.is_empty())
         .unwrap_or(words);
     let image = summary.image.unwrap_or_default();
-    Some(found(container, &name, image, labels, state, detail))
+    let networks = summary.network_settings.and_then(|settings| settings.networks);
+    // A paused container's words leave its health out.
+    let health = (state == FoundState::Running).then(|| health_in(&detail));
+    let found = found(container, &name, image, labels, state, detail);
+    Some(Found {
+        networks: found.networks.or(networks.map(names)),
+        health: found.health.or(health),
+        ..found
+    })
 }
 
 /// An inspected container; `None` when it is none of ours.
@@ -98,16 +119,39 @@ pub(super) fn of_inspection(inspection: ContainerInspectResponse) -> Option<Foun
         PAUSED => FoundState::Paused,
         _ => FoundState::Dead,
     };
-    let health = told.health.and_then(|health| health.status);
-    let detail = match health {
-        Some(health) if !matches!(health.to_string().as_str(), "" | "none") => format!("{status} ({health})"),
-        _ => status.to_string(),
+    use HealthStatusEnum::{HEALTHY, STARTING, UNHEALTHY};
+    let (health, detail) = match told.health.and_then(|health| health.status) {
+        Some(told @ STARTING) => (HealthStatus::Starting, format!("{status} ({told})")),
+        Some(told @ HEALTHY) => (HealthStatus::Healthy, format!("{status} ({told})")),
+        Some(told @ UNHEALTHY) => (HealthStatus::Unhealthy, format!("{status} ({told})")),
+        _ => (HealthStatus::Unchecked, status.to_string()),
     };
     let name = inspection.name.unwrap_or_default();
     let image = config.image.unwrap_or_default();
-    Some(found(container, &name, image, labels, state, detail))
+    let networks = inspection.network_settings.and_then(|settings| settings.networks);
+    let found = found(container, &name, image, labels, state, detail);
+    Some(Found {
+        networks: found.networks.or(networks.map(names)),
+        health: found.health.or(Some(health)),
+        ..found
+    })
 }
 
+/// The health in a list's words, such as `Up 2 minutes (unhealthy)`.
+fn health_in(words: &str) -> HealthStatus {
+    match words.rsplit_once('(').map(|(_, end)| end) {
+        Some("healthy)") => HealthStatus::Healthy,
+        Some("unhealthy)") => HealthStatus::Unhealthy,
+        Some("health: starting)") => HealthStatus::Starting,
+        _ => HealthStatus::Unchecked,
+    }
+}
+
+fn names(networks: HashMap<String, EndpointSettings>) -> Networks {
+    Networks::lenient(networks.into_keys())
+}
+
+/// A container without what only lists and inspections tell. The dead have no health, and are on no network.
 fn found(
     container: String,
     name: &str,
@@ -125,6 +169,8 @@ fn found(
         name,
         image,
         labels: Labels::lenient(labels),
+        networks: (state == FoundState::Dead).then(Networks::default),
+        health: (state == FoundState::Dead).then_some(HealthStatus::Unchecked),
         state,
         detail,
     }
@@ -219,6 +265,46 @@ mod tests {
     fn what_is_not_labelled_is_not_ours() {
         assert!(event("die", &[]).is_none());
         assert!(event("die", &[("quorate.enable", "false")]).is_none());
+    }
+
+    #[test]
+    fn a_network_tells_which_container_moved() {
+        let event = |container: &str| {
+            let json = serde_json::json!({
+                "Type": "network", "Action": "connect",
+                "Actor": {"ID": "ff00", "Attributes": {"container": container, "name": "inner", "type": "bridge"}},
+            });
+            of_event(serde_json::from_value(json).unwrap())
+        };
+        assert!(matches!(event("ab12"), Some(Meaning::Moved(id)) if id == "ab12"));
+        assert!(event("../x").is_none() && event("").is_none());
+    }
+
+    #[test]
+    fn a_list_tells_networks_and_health_of_the_living() {
+        let told = |state: &str, status: &str| {
+            let json = serde_json::json!({
+                "Id": "ab12", "Names": ["/w"], "State": state, "Status": status,
+                "Labels": {"quorate.enable": "true"},
+                "NetworkSettings": {"Networks": {"b": {}, "a": {}}},
+            });
+            let found = of_summary(serde_json::from_value(json).unwrap()).unwrap();
+            let networks = found
+                .networks
+                .map(|networks| networks.iter().collect::<Vec<_>>().join(","));
+            (networks.unwrap(), found.health)
+        };
+        for (status, health) in [
+            ("Up 3 minutes", HealthStatus::Unchecked),
+            ("Up 3 seconds (health: starting)", HealthStatus::Starting),
+            ("Up 3 minutes (healthy)", HealthStatus::Healthy),
+            ("Up 3 minutes (unhealthy)", HealthStatus::Unhealthy),
+        ] {
+            assert_eq!(told("running", status), ("a,b".into(), Some(health)), "{status}");
+        }
+        assert_eq!(told("paused", "Up 3 minutes (Paused)"), ("a,b".into(), None));
+        let dead = ("".into(), Some(HealthStatus::Unchecked));
+        assert_eq!(told("exited", "Exited (0) 3 minutes ago"), dead);
     }
 
     #[test]

@@ -7,15 +7,22 @@
 //! while the list is read, the list is read again shortly after, and then every 30 s. An event that
 //! arrives while a list is under way is newer than the list, and wins.
 
+mod access;
 mod connection;
 mod found;
+mod networks;
+mod transport;
 mod watch;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::Instant;
 
-pub use self::watch::watch;
+pub use self::{
+    access::{Endpoint, EngineAccess},
+    networks::{EngineCallError, EngineNetwork, NewNetwork},
+    watch::watch,
+};
 use crate::model::Found;
 
 /// What the watcher of one engine has to tell.

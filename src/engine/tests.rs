@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{EngineNews, watch};
+use super::{Endpoint, EngineNews, watch};
 use crate::model::{EngineUrl, Found, FoundState};
 
 const SOCKET: &str = "/var/run/docker.sock";
@@ -116,9 +116,16 @@ struct Watched {
 
 impl Watched {
     fn new(url: EngineUrl) -> Self {
+        Self::with(Endpoint {
+            url,
+            certificates: "/nowhere".into(),
+        })
+    }
+
+    fn with(endpoint: Endpoint) -> Self {
         let (tell, news) = mpsc::channel(64);
         let mut task = JoinSet::new();
-        task.spawn(watch(url, tell, Arc::new(Notify::new())));
+        task.spawn(watch(endpoint, tell, Arc::new(Notify::new())));
         Self { news, _task: task }
     }
 

@@ -19,11 +19,11 @@ use tokio::{
 };
 
 use super::{
-    EngineNews,
+    Endpoint, EngineNews,
     connection::{CallError, Connection},
     found::{self, Meaning},
 };
-use crate::model::EngineUrl;
+use crate::model::{Found, FoundState};
 
 /// A full list this often.
 const RESYNC: Duration = Duration::from_secs(30);
@@ -39,11 +39,11 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 struct Unheard;
 
 /// Watches one engine and tells `on`, until nobody listens there. `resync` asks for a list now.
-pub async fn watch(url: EngineUrl, on: mpsc::Sender<EngineNews>, resync: Arc<Notify>) {
+pub async fn watch(endpoint: Endpoint, on: mpsc::Sender<EngineNews>, resync: Arc<Notify>) {
     let mut pause = RETRY.0;
     loop {
         let mut watched = false;
-        let ended = match Connection::open(&url).await {
+        let ended = match Connection::open(&endpoint).await {
             Ok(connection) => {
                 Follower::new(&connection, &on)
                     .follow(&resync, &mut watched)
@@ -52,7 +52,7 @@ pub async fn watch(url: EngineUrl, on: mpsc::Sender<EngineNews>, resync: Arc<Not
             Err(error) => Ok(error),
         };
         let Ok(error) = ended else { return };
-        let reason = format!("{url}: {error}");
+        let reason = format!("{}: {error}", endpoint.url);
         if on.send(EngineNews::Unreachable { reason }).await.is_err() {
             return;
         }
@@ -74,6 +74,8 @@ type Listing<'a> = BoxFuture<'a, Listed>;
 /// An inspection: of what, asked when and after which event, and the answer.
 struct Inspected {
     container: String,
+    /// Asked because of a network: life and death have events of their own, which say more.
+    moved: bool,
     asked_at: Instant,
     event: u64,
     answer: Result<ContainerInspectResponse, CallError>,
@@ -87,6 +89,8 @@ struct Follower<'a> {
     inspections: FuturesUnordered<BoxFuture<'a, Inspected>>,
     /// The latest event about each container, by its number, since the last list was asked for.
     newer: BTreeMap<String, u64>,
+    /// Containers that are ours: of the others, networks tell nothing that matters.
+    ours: BTreeSet<String>,
     events: u64,
     next_list: Instant,
     lists: u64,
@@ -100,6 +104,7 @@ impl<'a> Follower<'a> {
             listing: None,
             inspections: FuturesUnordered::new(),
             newer: BTreeMap::new(),
+            ours: BTreeSet::new(),
             events: 0,
             next_list: Instant::now(),
             lists: 0,
@@ -139,31 +144,48 @@ impl<'a> Follower<'a> {
         self.events += 1;
         match found::of_event(event) {
             Some(Meaning::Now(found)) => {
+                if found.state == FoundState::Dead {
+                    // A start brings it back; meanwhile its end takes it off its networks, one by one.
+                    self.ours.remove(&found.container);
+                }
                 self.newer.insert(found.container.clone(), self.events);
                 self.tell(EngineNews::Told { at, found }).await
             }
             Some(Meaning::Ask(container)) => {
-                self.newer.insert(container.clone(), self.events);
-                let (connection, event) = (self.connection, self.events);
-                let inspect = async move {
-                    let answer = connection.inspect(&container).await;
-                    Inspected {
-                        container,
-                        asked_at: at,
-                        event,
-                        answer,
-                    }
-                };
-                self.inspections.push(inspect.boxed());
+                self.ask(container, false, at);
+                Ok(())
+            }
+            Some(Meaning::Moved(container)) => {
+                if self.ours.contains(&container) {
+                    self.ask(container, true, at);
+                }
                 Ok(())
             }
             None => Ok(()),
         }
     }
 
+    /// Asks the engine about a container of which an event was heard at `at`.
+    fn ask(&mut self, container: String, moved: bool, at: Instant) {
+        self.newer.insert(container.clone(), self.events);
+        let (connection, event) = (self.connection, self.events);
+        let inspect = async move {
+            let answer = connection.inspect(&container).await;
+            Inspected {
+                container,
+                moved,
+                asked_at: at,
+                event,
+                answer,
+            }
+        };
+        self.inspections.push(inspect.boxed());
+    }
+
     async fn inspected(&mut self, inspected: Inspected) -> Result<(), Unheard> {
         let Inspected {
             container,
+            moved,
             asked_at,
             event,
             answer,
@@ -173,7 +195,13 @@ impl<'a> Follower<'a> {
             return Ok(());
         }
         match answer.map(found::of_inspection) {
-            Ok(Some(found)) => self.tell(EngineNews::Told { at: asked_at, found }).await,
+            Ok(Some(found)) if moved && found.state == FoundState::Dead => Ok(()),
+            Ok(Some(found)) => {
+                if found.state != FoundState::Dead {
+                    self.ours.insert(found.container.clone());
+                }
+                self.tell(EngineNews::Told { at: asked_at, found }).await
+            }
             Ok(None) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
             // A list settles it, and says whether the engine answers at all.
@@ -203,8 +231,11 @@ impl<'a> Follower<'a> {
         list: Vec<ContainerSummary>,
     ) -> Result<(), Unheard> {
         let newer: BTreeSet<String> = self.newer.keys().cloned().collect();
-        let found = list.into_iter().filter_map(found::of_summary);
-        let found = found.filter(|one| !newer.contains(&one.container)).collect();
+        let mut found: Vec<Found> = list.into_iter().filter_map(found::of_summary).collect();
+        found.retain(|one| !newer.contains(&one.container));
+        self.ours.retain(|container| newer.contains(container));
+        let alive = found.iter().filter(|one| one.state != FoundState::Dead);
+        self.ours.extend(alive.map(|one| one.container.clone()));
         self.tell(EngineNews::Listed {
             asked_at,
             round_trip,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Assessment, ContainerId, EngineId, Labels, Millis, Name, Revision, Selector};
+use super::{Assessment, ContainerId, EngineId, Labels, Millis, Name, Networks, Revision, Selector};
 
 /// Where a container stands in its life.
 ///
@@ -80,6 +80,21 @@ pub struct EngineRef {
     pub container: String,
 }
 
+/// What the engine's own health check (Docker's `HEALTHCHECK`) says of a container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// It has no check, or its engine has not told.
+    #[default]
+    Unchecked,
+    /// It has just started, and its check may still fail.
+    Starting,
+    /// Its check passes.
+    Healthy,
+    /// Its check fails: it keeps its agents and gets no new ones.
+    Unhealthy,
+}
+
 /// A container in the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
@@ -106,6 +121,10 @@ pub struct Container {
     pub address: Option<String>,
     /// The image it was started from.
     pub image: Option<String>,
+    /// The networks of its engine that it is connected to.
+    pub networks: Networks,
+    /// What its engine's health check says.
+    pub health: HealthStatus,
     /// Labels of the runner's configuration and the engine.
     pub labels: Labels,
     /// What the runner found out about it.
@@ -136,6 +155,20 @@ impl Container {
         let found = |key: &str| self.assessment.as_ref().and_then(|found| found.fact(key));
         constraints.holds(|key| self.labels.get(key).or_else(|| found(key)))
     }
+
+    /// Forgets its place on an engine, and what only that engine could tell.
+    pub fn leave_engine(&mut self) {
+        self.engine = None;
+        self.networks = Networks::default();
+        self.health = HealthStatus::Unchecked;
+    }
+
+    /// Whether new agents may be placed in it, as far as it alone decides that.
+    pub fn takes_agents(&self) -> bool {
+        self.state == ContainerState::Ready
+            && self.cordoned.is_none()
+            && self.health != HealthStatus::Unhealthy
+    }
 }
 
 /// What an engine says of a container's process.
@@ -163,6 +196,10 @@ pub struct Found {
     pub image: String,
     /// The container's labels.
     pub labels: Labels,
+    /// The networks it is connected to; `None` when this news says nothing of them.
+    pub networks: Option<Networks>,
+    /// What its health check says; `None` when this news says nothing of it.
+    pub health: Option<HealthStatus>,
     /// What the engine says of its process.
     pub state: FoundState,
     /// The engine's own words, such as `exited (137)`.

@@ -1,6 +1,6 @@
 //! Docker Engines whose containers are watched.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -8,7 +8,9 @@ use super::{EngineId, Millis, Name, Revision};
 
 /// Why a text is not an engine's address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an engine's address: write `unix:///path/to/docker.sock` or `tcp://host:port`")]
+#[error(
+    "`{0}` is not an engine's address: write `unix:///path/to/docker.sock`, `tls://host:port` or `tcp://host:port`"
+)]
 pub struct EngineUrlError(String);
 
 /// Where an engine's API is reached.
@@ -18,6 +20,21 @@ pub enum EngineUrl {
     Unix(PathBuf),
     /// Plain TCP; only for networks that nobody else can reach.
     Tcp(String),
+    /// TCP with TLS: the managers have the engine's CA and a certificate for it in files.
+    Tls(String),
+}
+
+impl EngineUrl {
+    /// What speaks against this address: over plain TCP that others can reach, anyone can rule the engine.
+    pub fn warning(&self) -> Option<&'static str> {
+        let Self::Tcp(address) = self else { return None };
+        let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        (!here).then_some(
+            "unauthenticated: whoever reaches this address rules the engine and its machine; use tls://",
+        )
+    }
 }
 
 impl FromStr for EngineUrl {
@@ -35,12 +52,17 @@ impl FromStr for EngineUrl {
                 Err(refused())
             };
         }
-        let address = text.strip_prefix("tcp://").ok_or_else(refused)?;
+        let (scheme, address) = text.split_once("://").ok_or_else(refused)?;
+        let kind = match scheme {
+            "tcp" => Self::Tcp,
+            "tls" => Self::Tls,
+            _ => return Err(refused()),
+        };
         let (host, port) = address.rsplit_once(':').ok_or_else(refused)?;
         if host.is_empty() || host.contains('/') || port.parse::<u16>().is_err() {
             return Err(refused());
         }
-        Ok(Self::Tcp(address.into()))
+        Ok(kind(address.into()))
     }
 }
 
@@ -49,6 +71,7 @@ impl fmt::Display for EngineUrl {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Tls(address) => write!(f, "tls://{address}"),
         }
     }
 }
@@ -101,11 +124,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_unix_or_tcp() {
+    fn addresses_are_unix_tcp_or_tls() {
         for good in [
             "unix:///var/run/docker.sock",
             "tcp://10.0.0.1:2375",
             "tcp://[::1]:2375",
+            "tls://engine-1:2376",
         ] {
             assert_eq!(good.parse::<EngineUrl>().unwrap().to_string(), good);
         }
@@ -118,8 +142,30 @@ mod tests {
             "tcp://h:99999",
             "http://x:1",
             "tcp://a/b:1",
+            "tls://host",
+            "tls://",
         ] {
             assert!(bad.parse::<EngineUrl>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn plain_tcp_beyond_this_machine_is_warned_of() {
+        for (url, warned) in [
+            ("tcp://10.0.0.1:2375", true),
+            ("tcp://engine:2375", true),
+            ("tcp://[2001:db8::1]:2375", true),
+            ("tcp://127.0.0.1:2375", false),
+            ("tcp://localhost:2375", false),
+            ("tcp://[::1]:2375", false),
+            ("tls://10.0.0.1:2376", false),
+            ("unix:///var/run/docker.sock", false),
+        ] {
+            assert_eq!(
+                url.parse::<EngineUrl>().unwrap().warning().is_some(),
+                warned,
+                "{url}"
+            );
         }
     }
 }

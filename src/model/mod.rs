@@ -14,6 +14,7 @@ mod id;
 mod label;
 mod manager;
 mod name;
+mod network;
 mod sample;
 pub mod session;
 mod sight;
@@ -26,12 +27,15 @@ pub use agent::{
 pub use assessment::{Assessment, MAX_DECLARED};
 pub use breaker::{Breaker, MassSilence};
 pub use config::{Config, MAX_CONFIG_BYTES, MAX_CONTENT_TYPE_BYTES};
-pub use container::{Capabilities, Container, ContainerState, EngineRef, Found, FoundState, Resources};
+pub use container::{
+    Capabilities, Container, ContainerState, EngineRef, Found, FoundState, HealthStatus, Resources,
+};
 pub use engine::{Engine, EngineState, EngineUrl, EngineUrlError};
 pub use id::{AgentId, ContainerId, EngineId, IdError, JoinTokenId, TokenId};
 pub use label::{LabelError, Labels, Selector};
 pub use manager::{ManagerId, Member, PeerInfo};
 pub use name::{Name, NameError};
+pub use network::{NetworkName, NetworkNameError, Networks};
 pub use sample::{Sample, Sampled};
 pub use sight::{RoundTrip, Sight};
 pub use time::Millis;

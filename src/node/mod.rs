@@ -26,6 +26,7 @@ use crate::{
     config::{Address, ManagerConfig, PortConfig, advertised},
     consensus::{Clock, Consensus, Fatal, Options, RaftSettings, StartError, Stores},
     control::{self, LivenessTable},
+    engine::EngineAccess,
     model::PeerInfo,
     plan::{Mass, Windows},
     security::{self, Leaf, SecurityError},
@@ -154,11 +155,15 @@ pub async fn run(
         shutdown.clone(),
     ));
 
+    let engines = EngineAccess::new(config.engines.certificates.clone());
     let controller = control::Controller::start(
         consensus.clone(),
-        liveness,
-        windows,
-        here.engines.clone(),
+        control::Deps {
+            table: liveness,
+            windows,
+            engines: engines.clone(),
+            trips: here.engines.clone(),
+        },
         shutdown.child_token(),
     );
     let sessions = SessionServer::start(
@@ -191,6 +196,7 @@ pub async fn run(
     let deps = api::Deps {
         consensus: consensus.clone(),
         ca: identity.ca.clone(),
+        engines,
         metrics: Arc::new(move || metrics() + &shown.render()),
         beside: Arc::new(Everywhere {
             here,

@@ -37,6 +37,8 @@ pub enum Verdict {
         /// Why.
         reason: String,
     },
+    /// Its engine's health check fails.
+    Unhealthy,
     /// Its labels, or what its runner found, are not what the agent asks for.
     Mismatch {
         /// The agent's constraints.
@@ -70,6 +72,9 @@ impl fmt::Display for Verdict {
             Self::NotReady { state, reason } => write!(f, "is not ready but {state:?}: {reason}"),
             Self::Cordoned { reason } if reason.is_empty() => f.write_str("is cordoned"),
             Self::Cordoned { reason } => write!(f, "is cordoned: {reason}"),
+            Self::Unhealthy => f.write_str(
+                "is unhealthy: its engine's health check fails, and `docker inspect` shows what the check says",
+            ),
             Self::Mismatch { constraints } => write!(f, "does not match `{constraints}`"),
             Self::Unreadable { error } => f.write_str(error),
             Self::NoRoom { needs, free } => {
@@ -111,6 +116,9 @@ fn weigh(
         return Verdict::Cordoned {
             reason: reason.clone(),
         };
+    }
+    if !container.takes_agents() {
+        return Verdict::Unhealthy;
     }
     match selector {
         Err(error) => {

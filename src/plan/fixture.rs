@@ -1,8 +1,11 @@
 //! States for tests, made by commands as in life.
 
 use crate::{
-    command::{AgentCommand, Command, ContainerCommand, Proposal, Reply},
-    model::{AgentId, AgentSpec, Capabilities, ContainerId, Labels, Millis, Resources, Revision, Selector},
+    command::{AgentCommand, Command, ContainerCommand, EngineCommand, Proposal, Reply},
+    model::{
+        AgentId, AgentSpec, Capabilities, ContainerId, EngineId, Found, FoundState, HealthStatus, Labels,
+        Millis, Resources, Revision, Selector,
+    },
     state::State,
 };
 
@@ -51,6 +54,44 @@ impl Fixture {
         }))
         .result
         .unwrap();
+    }
+
+    /// What an engine says of the health of the container `c<n>`.
+    pub(crate) fn health(&mut self, n: u64, health: HealthStatus) {
+        let engine = EngineId(1);
+        // Again and again: the first time counts.
+        self.apply(Command::Engine(EngineCommand::Add {
+            id: engine,
+            name: "e".parse().unwrap(),
+            url: "unix:///nowhere".parse().unwrap(),
+        }));
+        let known = (**self.state.container(container_id(n)).unwrap()).clone();
+        self.apply(Command::Container(ContainerCommand::Connect {
+            id: known.id,
+            boot: known.boot,
+            address: "127.0.0.1:1".into(),
+            engine_container: Some(format!("ab{n}")),
+            labels: known.labels.clone(),
+            capabilities: known.capabilities,
+            resources: known.resources,
+        }));
+        let found = Found {
+            id: ContainerId(99),
+            container: format!("ab{n}"),
+            name: known.name,
+            image: String::new(),
+            labels: known.labels,
+            networks: None,
+            health: Some(health),
+            state: FoundState::Running,
+            detail: String::new(),
+        };
+        let observe = ContainerCommand::Observe {
+            engine,
+            as_of: 0,
+            found: vec![found],
+        };
+        self.apply(Command::Container(observe)).result.unwrap();
     }
 
     /// An agent `a<n>` that waits.

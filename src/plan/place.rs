@@ -79,6 +79,8 @@ struct Fleet<'a> {
     not_ready: usize,
     /// Those that are ready, and would be asked if an operator had not cordoned them.
     cordoned: usize,
+    /// As those, but for the engine's health check.
+    unhealthy: usize,
 }
 
 impl<'a> Fleet<'a> {
@@ -87,12 +89,15 @@ impl<'a> Fleet<'a> {
             containers: Vec::new(),
             not_ready: 0,
             cordoned: 0,
+            unhealthy: 0,
         };
         for container in state.containers(None) {
             if container.state != ContainerState::Ready {
                 fleet.not_ready += 1;
             } else if container.cordoned.is_some() {
                 fleet.cordoned += 1;
+            } else if !container.takes_agents() {
+                fleet.unhealthy += 1;
             } else {
                 fleet.containers.push((container, Usage::of(state, container)));
             }
@@ -108,6 +113,9 @@ impl<'a> Fleet<'a> {
         }
         if self.cordoned > 0 {
             parts.push(counted(self.cordoned, "is cordoned", "are cordoned"));
+        }
+        if self.unhealthy > 0 {
+            parts.push(counted(self.unhealthy, "is unhealthy", "are unhealthy"));
         }
         parts
     }
@@ -177,7 +185,7 @@ fn why(needs: Resources, selector: &Result<Selector, String>, fleet: &Fleet) -> 
         Err(error) => return error.clone(),
     };
     if fleet.containers.is_empty() {
-        return match (fleet.not_ready, fleet.cordoned) {
+        return match (fleet.not_ready, fleet.cordoned + fleet.unhealthy) {
             (0, 0) => "no container has joined yet".into(),
             (_, 0) => format!("no container is ready: {}", fleet.left_out().join(", ")),
             _ => format!("no container takes agents: {}", fleet.left_out().join(", ")),
@@ -206,7 +214,7 @@ fn why(needs: Resources, selector: &Result<Selector, String>, fleet: &Fleet) -> 
             &format!("have {room}"),
         ));
     }
-    let all = fleet.containers.len() + fleet.not_ready + fleet.cordoned;
+    let all = fleet.containers.len() + fleet.not_ready + fleet.cordoned + fleet.unhealthy;
     format!(
         "{}: {}",
         counted(all, "container", "containers"),

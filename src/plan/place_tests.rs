@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     command::{AgentCommand, Command, Condition, ContainerCommand, Outcome},
-    model::Assessment,
+    model::{Assessment, HealthStatus},
     plan::{
         Verdict, explain,
         fixture::{Fixture, container_id},
@@ -197,6 +197,39 @@ fn explain_has_a_word_for_every_container() {
     fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
     let agent = fixture.state.agent(agent.id).unwrap().clone();
     assert_eq!(explain(&fixture.state, &agent)[0].1, Verdict::Here);
+}
+
+#[test]
+fn an_unhealthy_container_keeps_its_agents_and_gets_no_new_ones() {
+    let mut fixture = Fixture::default();
+    fixture.ready(1, "", 1_000);
+    fixture.agent(1, "", 100);
+    let placements = place(&fixture.state, 9).placements;
+    fixture.apply(Command::Agent(AgentCommand::Place(placements)));
+    fixture.health(1, HealthStatus::Unhealthy);
+    let kept = fixture.state.agents(None).next().unwrap().clone();
+    assert_eq!(kept.container, Some(container_id(1)));
+
+    fixture.agent(2, "", 100);
+    let plan = place(&fixture.state, 9);
+    assert!(plan.placements.is_empty());
+    assert_eq!(
+        &*plan.waiting[0].reason,
+        "no container takes agents: 1 is unhealthy"
+    );
+    let waiting = fixture.state.pending().next().unwrap().clone();
+    assert_eq!(explain(&fixture.state, &waiting)[0].1, Verdict::Unhealthy);
+    // A plan made while it was well comes too late.
+    let late = Placement {
+        agent: waiting.id,
+        version: waiting.version,
+        container: container_id(1),
+    };
+    fixture.apply(Command::Agent(AgentCommand::Place(vec![late])));
+    assert_eq!(fixture.state.pending().count(), 1);
+
+    fixture.health(1, HealthStatus::Starting);
+    assert_eq!(chosen(&place(&fixture.state, 9)), [(2, 1)]);
 }
 
 #[test]

@@ -20,6 +20,7 @@
 
 mod bundle;
 mod ca;
+mod engine;
 mod error;
 pub mod files;
 mod leaf;
@@ -33,6 +34,7 @@ mod trust;
 
 pub use bundle::{ADMIN_TOKEN_FILE, Bundle, JOIN_TOKEN_FILE};
 pub use ca::{CA_CERT_FILE, CA_KEY_FILE, Ca, RUNNER_LIFETIME};
+pub use engine::{EngineKeysError, engine_client};
 pub use error::SecurityError;
 pub use leaf::{KeyRequest, Leaf, MANAGER_CERT_FILE, MANAGER_KEY_FILE};
 pub use peer::{PeerIdentity, PeerRole};

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     command::{AgentCommand, Condition, Kind, Outcome, Placement, Rejection},
     model::{
-        Agent, AgentId, AgentSpec, AgentState, Container, ContainerId, ContainerState, Desired, Name,
-        Selector, session::AgentReport,
+        Agent, AgentId, AgentSpec, AgentState, Container, ContainerId, Desired, Name, Selector,
+        session::AgentReport,
     },
 };
 
@@ -135,8 +135,7 @@ impl State {
             return false;
         };
         let waits = known.version == placement.version && self.index.pending.contains(&known.id);
-        let suits = container.state == ContainerState::Ready
-            && container.cordoned.is_none()
+        let suits = container.takes_agents()
             && meets_constraints(&known.spec, container)
             && self.has_room(container.id, &known.spec);
         if !waits || !suits {

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     command::{Condition, ContainerCommand, Kind, Outcome, Rejection},
     model::{
-        Capabilities, Container, ContainerId, ContainerState, DisconnectPolicy, JoinRole, JoinTokenId,
-        Labels, Name, Resources,
+        Capabilities, Container, ContainerId, ContainerState, DisconnectPolicy, HealthStatus, JoinRole,
+        JoinTokenId, Labels, Name, Networks, Resources,
     },
 };
 
@@ -124,7 +124,7 @@ impl State {
         };
         // A runner that does not say where it is must not live and die with a container it may not be in.
         if taken.engine_container.as_deref() != theirs {
-            taken.engine = None;
+            taken.leave_engine();
             taken.engine_container = theirs.map(str::to_owned);
         }
         self.drop_container(&known);
@@ -195,10 +195,12 @@ impl State {
                 self.drop_container(&candidate);
                 open.engine = candidate.engine.clone();
                 open.image = candidate.image.clone();
+                open.networks = candidate.networks.clone();
+                open.health = candidate.health;
                 open.labels = merge_labels(&candidate.labels, &open.labels);
                 open.cordoned = open.cordoned.take().or_else(|| candidate.cordoned.clone());
             }
-            None => open.engine = None,
+            None => open.leave_engine(),
         }
         open.engine_container = Some(theirs.to_owned());
     }
@@ -328,6 +330,8 @@ impl State {
             engine_container: None,
             address: None,
             image: None,
+            networks: Networks::default(),
+            health: HealthStatus::Unchecked,
             labels: Labels::default(),
             capabilities: Capabilities::default(),
             resources: Resources::default(),

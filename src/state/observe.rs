@@ -60,6 +60,10 @@ impl State {
         });
         met.image = Some(bounded(&one.image));
         met.labels = merge_labels(&one.labels, &known.labels);
+        if let Some(networks) = &one.networks {
+            met.networks = networks.clone();
+        }
+        met.health = one.health.unwrap_or(met.health);
         let known = if met == *known {
             known
         } else {
@@ -98,6 +102,8 @@ impl State {
                 engine: Some(place),
                 engine_container: Some(one.container.clone()),
                 image: Some(bounded(&one.image)),
+                networks: one.networks.clone().unwrap_or_default(),
+                health: one.health.unwrap_or_default(),
                 labels: merge_labels(&one.labels, &old.labels),
                 ..vacant(old, ContainerState::Registered, reason)
             };
@@ -120,6 +126,8 @@ impl State {
         container.engine = Some(place);
         container.engine_container = Some(one.container.clone());
         container.image = Some(bounded(&one.image));
+        container.networks = one.networks.clone().unwrap_or_default();
+        container.health = one.health.unwrap_or_default();
         container.labels = one.labels.clone();
         self.insert_container(container);
     }
@@ -133,7 +141,7 @@ impl State {
                 self.drop_container(&known);
             } else {
                 let mut left = (*known).clone();
-                left.engine = None;
+                left.leave_engine();
                 self.replace_container(&known, left);
             }
         }

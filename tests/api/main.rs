@@ -5,9 +5,12 @@
 
 mod command_line;
 mod configs;
+mod docker;
+mod engines;
 mod input;
 mod manager;
 #[path = "../support/ports.rs"]
 mod ports;
+mod proxy;
 mod registry;
 mod security;

@@ -10,7 +10,8 @@ use quorate::{
         BoxedStream, Clock, Consensus, Dial, Fatal, First, Options, RaftSettings,
         Running as RunningConsensus, Stores,
     },
-    control::{Controller, LivenessTable},
+    control::{self, Controller, LivenessTable},
+    engine::EngineAccess,
     model::{
         Agent, AgentId, AgentState, Container, ContainerState, Desired, JoinRole, JoinTokenId, PeerInfo,
         Role, Token, TokenId,
@@ -99,9 +100,12 @@ impl Manager {
         let end = CancellationToken::new();
         let controller = Controller::start(
             consensus.clone(),
-            liveness,
-            Windows::default(),
-            Arc::default(),
+            control::Deps {
+                table: liveness,
+                windows: Windows::default(),
+                engines: EngineAccess::new("/nowhere".into()),
+                trips: Arc::default(),
+            },
             end.clone(),
         );
         let leaf = ca.issue_manager(1, &[]).unwrap();

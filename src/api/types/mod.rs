@@ -6,6 +6,7 @@
 mod cluster;
 mod config;
 mod nearest;
+mod network;
 mod registry;
 mod stats;
 mod token;
@@ -18,6 +19,7 @@ pub use self::{
     cluster::{BreakerView, Check, ClusterStatus, Health, ManagerView, MassSilenceView, TransferRequest},
     config::{ConfigPut, ConfigValue, ConfigView},
     nearest::{nearest, unknown_field},
+    network::{NetworkChanged, NetworkConnect, NetworkDisconnect, NetworkRequest, NetworkView},
     registry::{
         AgentView, ContainerRequest, ContainerView, CordonRequest, EngineRequest, EngineView, Explained,
     },

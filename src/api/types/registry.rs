@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 use crate::model::{
     Agent, AgentId, AgentSpec, AgentState, Assessment, Capabilities, Container, ContainerId, ContainerState,
-    Desired, Engine, EngineId, EngineState, EngineUrl, Labels, Millis, Name, Resources, Revision,
+    Desired, Engine, EngineId, EngineState, EngineUrl, HealthStatus, Labels, Millis, Name, Networks,
+    Resources, Revision,
 };
 
 /// A container.
@@ -39,6 +40,13 @@ pub struct ContainerView {
     pub address: Option<String>,
     /// The image it was started from.
     pub image: Option<String>,
+    /// The networks of its engine that it is connected to; at most 16 are noted.
+    #[schema(value_type = Vec<String>)]
+    pub networks: Networks,
+    /// What the engine's health check says: `unchecked`, `starting`, `healthy` or `unhealthy`. One that is
+    /// unhealthy keeps its agents and gets no new ones.
+    #[schema(value_type = String)]
+    pub health: HealthStatus,
     /// Its labels.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub labels: Labels,
@@ -77,6 +85,8 @@ impl ContainerView {
             engine_container: container.engine_container.clone(),
             address: container.address.clone(),
             image: container.image.clone(),
+            networks: container.networks.clone(),
+            health: container.health,
             labels: container.labels.clone(),
             capabilities: container.capabilities.clone(),
             assessment: container.assessment.clone(),
@@ -189,7 +199,7 @@ pub struct EngineRequest {
     /// Its name.
     #[schema(value_type = String)]
     pub name: Name,
-    /// `unix:///path/to/docker.sock` or `tcp://host:port`.
+    /// `unix:///path/to/docker.sock`, `tls://host:port` or `tcp://host:port`.
     #[schema(value_type = String)]
     pub url: EngineUrl,
 }
@@ -213,6 +223,9 @@ pub struct EngineView {
     pub state: EngineState,
     /// Why it is in this state.
     pub reason: String,
+    /// What speaks against its address, such as that anyone may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// When it was added.
     #[schema(value_type = u64)]
     pub added_at: Millis,
@@ -227,6 +240,7 @@ impl From<&Engine> for EngineView {
             url: engine.url.clone(),
             state: engine.state,
             reason: engine.reason.clone(),
+            warning: engine.url.warning().map(str::to_owned),
             added_at: engine.added_at,
         }
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     command::{ClusterCommand, ConfigCommand},
-    model::{Desired, DisconnectPolicy, EngineState, Role, Token, TokenId},
+    model::{Desired, DisconnectPolicy, EngineState, HealthStatus, Networks, Role, Token, TokenId},
 };
 
 fn id() -> impl Strategy<Value = u64> {
@@ -89,8 +89,16 @@ fn connect() -> impl Strategy<Value = ContainerCommand> {
 fn observe() -> impl Strategy<Value = ContainerCommand> {
     use FoundState::{Dead, Paused, Running};
     let state = proptest::sample::select(vec![Running, Running, Dead, Paused]);
-    let one = (id(), id(), id(), state).prop_map(|(n, theirs, name, state)| Found {
+    let health = proptest::option::of(proptest::sample::select(vec![
+        HealthStatus::Healthy,
+        HealthStatus::Unhealthy,
+    ]));
+    let networks = proptest::option::of(id().prop_map(|n| Networks::lenient([format!("net{n}")])));
+    let told = (state, health, networks);
+    let one = (id(), id(), id(), told).prop_map(|(n, theirs, name, (state, health, networks))| Found {
         id: ContainerId(n),
+        health,
+        networks,
         ..found(&format!("{theirs}{theirs}"), &format!("n{name}"), state)
     });
     let found = proptest::collection::vec(one, 0..3);

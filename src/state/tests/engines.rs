@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::{HealthStatus, Networks};
 
 fn bench() -> Bench {
     let mut bench = Bench::new();
@@ -194,4 +195,45 @@ fn an_engine_that_is_removed_leaves_its_members() {
     assert!(bench.state.find_container("bb").is_none());
     bench.observe(2, "aa", FoundState::Dead).unwrap();
     assert!(bench.container(id).fenced, "whoever watches it now is believed");
+}
+
+#[test]
+fn networks_and_health_are_what_the_engine_told_last() {
+    let mut bench = bench();
+    let told = |networks: &[&str], health| Found {
+        networks: Some(Networks::lenient(networks.iter().map(|n| (*n).to_owned()))),
+        health: Some(health),
+        ..found("aa", "aa", FoundState::Running)
+    };
+    let seen = |bench: &Bench| {
+        let container = bench.named("aa");
+        let networks: Vec<_> = container.networks.iter().map(str::to_owned).collect();
+        (networks.join(","), container.health)
+    };
+    bench
+        .observe_as_of(0, 1, told(&["b", "a"], HealthStatus::Unhealthy))
+        .unwrap();
+    assert_eq!(seen(&bench), ("a,b".into(), HealthStatus::Unhealthy));
+    bench.observe(1, "aa", FoundState::Running).unwrap();
+    let known = ("a,b".into(), HealthStatus::Unhealthy);
+    assert_eq!(seen(&bench), known, "this news said nothing of them");
+
+    let id = bench.named("aa").id.0;
+    bench.connect(id, 1, None).unwrap();
+    assert_eq!(seen(&bench), known, "a runner that comes changes nothing of them");
+    bench
+        .observe_as_of(0, 1, told(&[], HealthStatus::Healthy))
+        .unwrap();
+    assert_eq!(seen(&bench), (String::new(), HealthStatus::Healthy));
+
+    bench
+        .observe_as_of(0, 1, told(&["a"], HealthStatus::Unhealthy))
+        .unwrap();
+    let remove = EngineCommand::Remove {
+        id: EngineId(1),
+        condition: Condition::Any,
+    };
+    bench.apply(Command::Engine(remove)).unwrap();
+    let nobody_tells = (String::new(), HealthStatus::Unchecked);
+    assert_eq!(seen(&bench), nobody_tells);
 }

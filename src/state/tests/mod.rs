@@ -243,6 +243,8 @@ fn found(theirs: &str, name: &str, state: FoundState) -> Found {
         name: name.parse().unwrap(),
         image: "image".into(),
         labels: Labels::default(),
+        networks: None,
+        health: None,
         state,
         detail: "exited (137)".into(),
     }

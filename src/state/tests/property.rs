@@ -8,7 +8,10 @@ use super::{
     commands::{proposal, token},
     *,
 };
-use crate::{command::ClusterCommand, model::DisconnectPolicy};
+use crate::{
+    command::ClusterCommand,
+    model::{DisconnectPolicy, HealthStatus},
+};
 
 /// Guessed ids, versions, epochs and starts seldom match: half of the commands get such of the state.
 pub(super) fn fit(state: &State, command: &mut Command) {
@@ -273,10 +276,11 @@ fn nobody_is_lost_by_silence_while_the_breaker_is_open(before: &State, after: &S
 }
 
 /// Whoever is placed anew is so in a container that takes agents.
-fn no_agent_is_placed_behind_a_cordon(before: &State, after: &State) {
+fn no_agent_is_placed_where_none_is_taken(before: &State, after: &State) {
     for agent in after.agents(None).filter(|agent| agent.epoch == after.revision()) {
         let into = agent.container.and_then(|id| before.container(id));
-        assert!(into.is_none_or(|c| c.cordoned.is_none()), "{agent:?}");
+        let takes = into.is_none_or(|c| c.cordoned.is_none() && c.health != HealthStatus::Unhealthy);
+        assert!(takes, "{agent:?}");
     }
 }
 
@@ -312,7 +316,7 @@ fn one_run(
         prop_assert!(state.now() >= before.now());
         exclusive_agents_moved_safely(&before, &state, &proposal.command);
         nobody_is_lost_by_silence_while_the_breaker_is_open(&before, &state, &proposal.command);
-        no_agent_is_placed_behind_a_cordon(&before, &state);
+        no_agent_is_placed_where_none_is_taken(&before, &state);
         if reply.result.is_err() {
             prop_assert!(
                 before.same_placing(&state),

@@ -1,0 +1,419 @@
+//! Engines of a real manager: the real engine of this machine, behind a proxy that fails in every way.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use quorate::{
+    client::{
+        Client, Page,
+        types::{ContainerView, EngineView, NetworkConnect},
+    },
+    engine::{Endpoint, EngineNews, watch},
+    model::{EngineState, HealthStatus},
+};
+use serde_json::json;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    docker::{SOCKET, Yard, docker},
+    manager::{Http, Manager, PATIENCE},
+    proxy::{Mode, Papers, Proxy},
+};
+
+/// Looks again until it shows what is waited for.
+async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let seen = timeout(2 * PATIENCE, looking).await;
+    seen.unwrap_or_else(|_| panic!("never: {what}"))
+}
+
+async fn engine(client: &Client, name: &str, what: &str, is: impl Fn(&EngineView) -> bool) -> EngineView {
+    until(what, async || {
+        let engine = client.engine(name).await.unwrap();
+        is(&engine).then_some(engine)
+    })
+    .await
+}
+
+async fn container(client: &Client, name: &str, is: impl Fn(&ContainerView) -> bool) -> ContainerView {
+    until(name, async || client.container(name).await.ok().filter(&is)).await
+}
+
+async fn add(http: &Http, name: &str, url: &str) {
+    let body = json!({"name": name, "url": url}).to_string();
+    let made = http.send("POST", "/api/v1/engines", &JSON, body).await;
+    assert_eq!(made.status, 201, "{}", made.json());
+}
+
+const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_over_tls_is_watched_as_soon_as_its_keys_are_there() {
+    let Some(yard) = Yard::new() else { return };
+    let papers = Papers::new();
+    let proxy = Proxy::start(Some(papers.acceptor())).await;
+    let keys = tempfile::tempdir().unwrap();
+    let setting = format!("engines.certificates={}", keys.path().display());
+    let manager = Manager::start_with(&[&setting]).await;
+    let (client, dir) = (manager.client(), keys.path().join("far"));
+    add(&manager.http(), "far", &format!("tls://{}", proxy.address)).await;
+
+    let missing = dir.join("ca.pem").display().to_string();
+    let told = |engine: &EngineView, words: &str| {
+        engine.state == EngineState::Unreachable && engine.reason.contains(words)
+    };
+    engine(&client, "far", "which file to put where", |e| told(e, &missing)).await;
+    // Somebody else's papers are no way in, whichever side looks first.
+    Papers::new().put(&dir);
+    engine(&client, "far", "another CA", |e| told(e, "UnknownIssuer")).await;
+    papers.put(&dir);
+    std::fs::write(dir.join("key.pem"), "rubbish").unwrap();
+    engine(&client, "far", "a garbled key", |e| {
+        told(e, "key.pem is not usable")
+    })
+    .await;
+
+    papers.put(&dir);
+    engine(&client, "far", "watched", |e| e.state == EngineState::Connected).await;
+    let (name, _) = yard.run(&[]);
+    let found = container(&client, &name, |_| true).await;
+    assert_eq!(found.engine, Some(client.engine("far").await.unwrap().id));
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_fails_holds_up_no_other_and_kills_no_container() {
+    let Some(yard) = Yard::new() else { return };
+    let mut proxy = Proxy::start(None).await;
+    let manager = Manager::start().await;
+    let (client, http) = (manager.client(), manager.http());
+    add(&http, "bad", &format!("tcp://{}", proxy.address)).await;
+    let connected = |e: &EngineView| e.state == EngineState::Connected;
+    let bad = engine(&client, "bad", "watched", connected).await.id;
+    let (theirs, _) = yard.run(&[]);
+    let known = container(&client, &theirs, |c| c.engine == Some(bad)).await;
+    add(&http, "good", &format!("unix://{SOCKET}")).await;
+    let good = engine(&client, "good", "watched", connected).await.id;
+
+    for mode in [
+        Some(Mode::Reset),
+        Some(Mode::Garbage),
+        Some(Mode::Flood),
+        Some(Mode::Deaf),
+        None,
+    ] {
+        match mode {
+            // Those that are open would stay, for the next list to find out: see the test after this one.
+            Some(Mode::Deaf) => {
+                proxy.set(Mode::Reset);
+                proxy.until_left().await;
+                proxy.set(Mode::Deaf);
+            }
+            Some(mode) => proxy.set(mode),
+            None => proxy.vanish().await,
+        }
+        let unreachable = |e: &EngineView| e.state == EngineState::Unreachable;
+        engine(&client, "bad", &format!("{mode:?} is seen"), unreachable).await;
+        let (name, _) = yard.run(&[]);
+        container(&client, &name, |c| c.engine == Some(good)).await;
+        docker(&["rm", "-f", &name]).unwrap();
+        until("a candidate that died is forgotten", async || {
+            client.container(&name).await.is_err().then_some(())
+        })
+        .await;
+        assert_eq!(client.container(&theirs).await.unwrap(), known, "{mode:?}");
+
+        if mode.is_none() {
+            proxy.come_back().await;
+        }
+        proxy.set(Mode::Pass);
+        engine(&client, "bad", &format!("back after {mode:?}"), connected).await;
+        assert_eq!(client.container(&theirs).await.unwrap(), known, "{mode:?}");
+    }
+    // What the bad engine had to tell all the while is told now.
+    docker(&["rm", "-f", &theirs]).unwrap();
+    until("it is gone", async || {
+        client.container(&theirs).await.is_err().then_some(())
+    })
+    .await;
+    manager.stop().await;
+}
+
+/// Nothing ends the stream of events of an engine that hangs: only the next list finds it out.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_falls_silent_is_found_out_and_left_alone_in_the_end() {
+    let Some(_yard) = Yard::new() else { return };
+    let proxy = Proxy::start(None).await;
+    let (tell, mut news) = mpsc::channel(64);
+    let endpoint = Endpoint {
+        url: format!("tcp://{}", proxy.address).parse().unwrap(),
+        certificates: "/nowhere".into(),
+    };
+    let mut watching = JoinSet::new();
+    watching.spawn(watch(endpoint, tell, Default::default()));
+    for _ in 0..2 {
+        let news = timeout(PATIENCE, news.recv()).await.expect("a list").unwrap();
+        assert!(matches!(news, EngineNews::Listed { .. }), "{news:?}");
+    }
+    proxy.set(Mode::Deaf);
+    let silence = timeout(2 * PATIENCE, async {
+        loop {
+            match news.recv().await.unwrap() {
+                EngineNews::Unreachable { reason } => return reason,
+                EngineNews::Listed { found, .. } => panic!("{found:?}"),
+                EngineNews::Told { .. } => {}
+            }
+        }
+    });
+    let reason = silence.await.expect("it is found out");
+    assert!(reason.contains("did not answer"), "{reason}");
+    watching.shutdown().await;
+    timeout(PATIENCE, proxy.until_left())
+        .await
+        .expect("no connection is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_are_connected_to_networks_through_any_manager() {
+    let Some(yard) = Yard::new() else { return };
+    let manager = Manager::start().await;
+    let (client, http) = (manager.client(), manager.http());
+    add(&http, "here", &format!("unix://{SOCKET}")).await;
+    let (name, theirs) = yard.run(&[]);
+    let on = |network: &str| {
+        let network = network.to_owned();
+        move |c: &ContainerView| c.networks.contains(&network)
+    };
+    container(&client, &name, on("bridge")).await;
+
+    let network = yard.network();
+    let asked = json!({"name": network, "internal": true, "labels": {"a": "b"}}).to_string();
+    let all = "/api/v1/engines/here/networks";
+    let made = http.send("POST", all, &JSON, asked.clone()).await;
+    assert_eq!(
+        (made.status, &made.json()["network"]),
+        (201, &json!(network)),
+        "{}",
+        made.json()
+    );
+    let again = http.send("POST", all, &JSON, asked).await;
+    assert_eq!(
+        (again.status, again.code()),
+        (409, "already_exists".into()),
+        "{}",
+        again.json()
+    );
+
+    // By the name and by the id, as it is convenient.
+    let connect = NetworkConnect {
+        container: name.parse().unwrap(),
+        aliases: vec!["www".into()],
+    };
+    client.connect_network("here", &network, &connect).await.unwrap();
+    let seen = container(&client, &name, on(&network)).await;
+    let aliases = docker(&["inspect", "-f", "{{json .NetworkSettings.Networks}}", &theirs]).unwrap();
+    assert!(aliases.contains("\"www\""), "{aliases}");
+    let twice = client
+        .connect_network("here", &network, &connect)
+        .await
+        .unwrap_err();
+    assert_eq!(twice.code(), Some("already_exists"), "{twice}");
+    let listed = client.networks("here").await.unwrap();
+    let one = listed.items.iter().find(|one| one.name == network).unwrap();
+    assert_eq!((one.internal, one.labels.get("a")), (true, Some("b")));
+    assert_eq!(one.containers, [seen.name.clone()]);
+
+    let at = format!("{all}/{network}");
+    let in_use = http.send("DELETE", &at, &[], "").await;
+    assert_eq!(
+        (in_use.status, in_use.code()),
+        (409, "busy".into()),
+        "{}",
+        in_use.json()
+    );
+    let asked = json!({"container": seen.id.to_string()}).to_string();
+    let left = http.send("POST", &format!("{at}/disconnect"), &JSON, asked).await;
+    assert_eq!(left.status, 200, "{}", left.json());
+    container(&client, &name, |c| !c.networks.contains(&network)).await;
+    // Outside of us, too.
+    docker(&["network", "connect", &network, &name]).unwrap();
+    container(&client, &name, on(&network)).await;
+    docker(&["kill", &name]).unwrap();
+    client.remove_network("here", &network).await.unwrap();
+    let gone = http.send("DELETE", &at, &[], "").await;
+    assert_eq!(
+        (gone.status, gone.code()),
+        (404, "not_found".into()),
+        "{}",
+        gone.json()
+    );
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_done_to_a_network_is_told_apart() {
+    let Some(yard) = Yard::new() else { return };
+    let proxy = Proxy::start(None).await;
+    let manager = Manager::start().await;
+    let (client, http) = (manager.client(), manager.http());
+    add(&http, "here", &format!("unix://{SOCKET}")).await;
+    let (name, _) = yard.run(&[]);
+    container(&client, &name, |_| true).await;
+    add(&http, "other", &format!("tcp://{}", proxy.address)).await;
+    let body: serde_json::Value = json!({"name": "idle"});
+    http.send("POST", "/api/v1/containers", &JSON, body.to_string())
+        .await;
+
+    let of = |container: &str| json!({"container": container}).to_string();
+    let network = yard.network();
+    let new = json!({"name": network}).to_string();
+    let key = [JSON[0], ("idempotency-key", "k")];
+    let nowhere = format!("/api/v1/engines/here/networks/{network}");
+    for (method, path, headers, body, expected, words) in [
+        (
+            "POST",
+            "/api/v1/engines/other/networks/bridge/connect",
+            &JSON[..],
+            of(&name),
+            409,
+            "it is on `here`",
+        ),
+        (
+            "POST",
+            "/api/v1/engines/other/networks/bridge/connect",
+            &JSON,
+            of("idle"),
+            409,
+            "no engine",
+        ),
+        (
+            "POST",
+            "/api/v1/engines/here/networks/bridge/connect",
+            &JSON,
+            of("nobody"),
+            404,
+            "`nobody`",
+        ),
+        (
+            "POST",
+            "/api/v1/engines/here/networks/..%2Fx/connect",
+            &JSON,
+            of(&name),
+            400,
+            "network's name",
+        ),
+        (
+            "GET",
+            "/api/v1/engines/nowhere/networks",
+            &[],
+            String::new(),
+            404,
+            "`nowhere`",
+        ),
+        (
+            "DELETE",
+            "/api/v1/engines/here/networks/bridge",
+            &[],
+            String::new(),
+            409,
+            "pre-defined",
+        ),
+        ("DELETE", &nowhere, &[], String::new(), 404, &network),
+        (
+            "POST",
+            "/api/v1/engines/here/networks",
+            &key,
+            new.clone(),
+            400,
+            "not in the log",
+        ),
+        (
+            "POST",
+            "/api/v1/engines/here/networks",
+            &JSON,
+            json!({"name": network, "driver": "nonesuch"}).to_string(),
+            404,
+            "nonesuch",
+        ),
+    ] {
+        let answer = http.send(method, path, headers, body).await;
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(answer.status, expected, "{method} {path}: {detail}");
+        assert!(detail.contains(words), "{method} {path}: {detail}");
+    }
+
+    let all = "/api/v1/engines/other/networks";
+    for mode in [Mode::Reset, Mode::Garbage, Mode::Deaf, Mode::Flood] {
+        proxy.set(mode);
+        let asked = http.get(all).await;
+        let told = http.send("POST", all, &JSON, new.clone()).await;
+        for answer in [asked, told] {
+            assert_eq!(
+                (answer.status, answer.code()),
+                (502, "engine_unreachable".into()),
+                "{mode:?}: {}",
+                answer.json()
+            );
+        }
+    }
+    assert!(
+        docker(&["network", "inspect", &network]).is_err(),
+        "it was never made"
+    );
+
+    // Made, and nobody heard: that is no failure.
+    proxy.set(Mode::Swallow);
+    let unheard = http.send("POST", all, &JSON, new.clone()).await;
+    assert_eq!(
+        (unheard.status, unheard.code()),
+        (504, "outcome_unknown".into()),
+        "{}",
+        unheard.json()
+    );
+    assert_eq!(unheard.json()["outcome"], "unknown");
+    assert!(docker(&["network", "inspect", &network]).is_ok(), "it was made");
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_health_check_is_seen_and_its_recovery_too() {
+    let Some(yard) = Yard::new() else { return };
+    let manager = Manager::start().await;
+    let client = manager.client();
+    add(&manager.http(), "here", &format!("unix://{SOCKET}")).await;
+    let (name, _) = yard.run(&[
+        "--health-cmd",
+        "test -e /ok",
+        "--health-interval",
+        "1s",
+        "--health-retries",
+        "1",
+    ]);
+    let (plain, _) = yard.run(&[]);
+    container(&client, &name, |c| c.health == HealthStatus::Unhealthy).await;
+    assert_eq!(
+        container(&client, &plain, |_| true).await.health,
+        HealthStatus::Unchecked
+    );
+    docker(&["exec", &name, "touch", "/ok"]).unwrap();
+    container(&client, &name, |c| c.health == HealthStatus::Healthy).await;
+
+    let page = client.containers(&Page::default()).await.unwrap();
+    let health: BTreeMap<_, _> = page
+        .items
+        .iter()
+        .map(|c| (c.name.to_string(), c.health))
+        .collect();
+    assert_eq!(health[&name], HealthStatus::Healthy);
+    manager.stop().await;
+}
