@@ -70,7 +70,7 @@ fn summed_up(samples: &[SampleView]) -> Vec<Summary> {
         let (least, most) = (values.clone().min()?, values.clone().max()?);
         Some(Summary {
             figure,
-            cells: [least, mean, most, values.last()?].map(show),
+            cells: [least, mean, most, values.clone().next_back()?].map(show),
         })
     };
     FIGURES.into_iter().filter_map(of).collect()

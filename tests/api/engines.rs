@@ -231,7 +231,7 @@ async fn containers_are_connected_to_networks_through_any_manager() {
     let listed = client.networks("here").await.unwrap();
     let one = listed.items.iter().find(|one| one.name == network).unwrap();
     assert_eq!((one.internal, one.labels.get("a")), (true, Some("b")));
-    assert_eq!(one.containers, [seen.name.clone()]);
+    assert_eq!(one.containers, std::slice::from_ref(&seen.name));
 
     let at = format!("{all}/{network}");
     let in_use = http.send("DELETE", &at, &[], "").await;
