@@ -43,10 +43,11 @@
 //! | `telemetry` | logs, and every metric's name | `config` |
 //! | `consensus` | raft, log, snapshots, peers; the only user of openraft and sled | `model` `wire` `command` `state` `telemetry` |
 //! | `engine` | the only user of bollard | `model` `security` |
+//! | `cache` | the projection to Redis, and reads from it; the only user of redis | `model` `command` `state` `consensus` `telemetry` |
 //! | `control` | the leader's loops | `model` `command` `state` `plan` `consensus` `engine` `telemetry` |
 //! | `session` | runners' sessions, the manager's side | `model` `wire` `command` `state` `plan` `consensus` `control` `security` `telemetry` |
-//! | `api` | the HTTP API; the only user of axum | `model` `command` `state` `plan` `consensus` `engine` `control` `session` `security` `telemetry` |
-//! | `node` | a manager process, put together | `model` `wire` `command` `state` `plan` `config` `security` `telemetry` `consensus` `engine` `control` `session` `api` |
+//! | `api` | the HTTP API; the only user of axum | `model` `command` `state` `plan` `consensus` `engine` `cache` `control` `session` `security` `telemetry` |
+//! | `node` | a manager process, put together | `model` `wire` `command` `state` `plan` `config` `security` `telemetry` `consensus` `engine` `cache` `control` `session` `api` |
 //! | `runner` | the process in a container | `model` `wire` `config` `security` `telemetry` |
 //! | `client` | typed HTTP client | `model` `api` |
 //! | `cli` | nouns and verbs of the command line | `model` `client` `security` |
@@ -62,6 +63,7 @@ pub mod failpoints;
 pub mod planted;
 
 pub mod api;
+pub mod cache;
 pub mod cli;
 pub mod client;
 pub mod command;

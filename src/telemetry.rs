@@ -51,6 +51,13 @@ names! {
     gauge CONTAINERS = "quorate_containers", Count, "Containers, by lifecycle `state`.";
     gauge BREAKER_OPEN = "quorate_breaker_open", Count, "1 while too many containers are silent for silence to mean anything, else 0.";
     gauge AGENTS = "quorate_agents", Count, "Agents, by observed `state`.";
+    gauge CACHE_CONNECTED = "quorate_cache_connected", Count, "1 while cached reads of this manager can go to Redis, else 0.";
+    gauge CACHE_LAG = "quorate_cache_lag", Count, "How many revisions Redis is behind the leader; 0 elsewhere.";
+    counter CACHE_WRITES = "quorate_cache_writes_total", Count, "Objects this manager wrote to Redis or removed there.";
+    counter CACHE_REFUSED = "quorate_cache_refused_total", Count, "Writes that Redis refused for something newer that is there.";
+    counter CACHE_REFILLS = "quorate_cache_refills_total", Count, "How often this manager began to fill Redis with everything.";
+    counter CACHE_MENDED = "quorate_cache_mended_total", Count, "Objects in Redis that somebody else had changed or removed.";
+    counter CACHE_FALLBACKS = "quorate_cache_fallbacks_total", Count, "Cached reads that were answered from local state, by `reason`.";
     counter HTTP_REQUESTS = "quorate_http_requests_total", Count, "API requests, by `kind` (read or write) and class of `status`.";
     histogram HTTP_SECONDS = "quorate_http_seconds", Seconds, "From a request's head to its answer's head.";
 }

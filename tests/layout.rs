@@ -8,10 +8,11 @@ use std::{
 };
 
 /// Libraries with one user each.
-const OWNED: [(&str, &[&str]); 5] = [
+const OWNED: [(&str, &[&str]); 6] = [
     ("openraft", &["consensus"]),
     ("sled", &["consensus"]),
     ("bollard", &["engine"]),
+    ("redis", &["cache"]),
     ("axum", &["api"]),
     ("clap", &["cli", "dev", "process", "main"]),
 ];

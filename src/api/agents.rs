@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{
-    App,
+    App, cached,
     params::{LABELLED_LIST, Paging},
     problem::{Code, Problem},
     resource::{self, Named, Resource},
@@ -102,7 +102,7 @@ impl Named for Agent {
     ),
     responses((status = 200, body = List<AgentView>)))]
 pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    resource::list::<Agent>(&app, request).await
+    cached::list::<Agent>(&app, request).await
 }
 
 /// Deploys an agent. It is placed as soon as a container has room for it.
@@ -136,7 +136,7 @@ pub(super) async fn deploy(State(app): State<App>, request: Request) -> Result<R
     ),
     responses((status = 200, body = AgentView), (status = 304, description = "The version is the one of `If-None-Match`"), (status = 404, description = "There is no such agent")))]
 pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    resource::get::<Agent>(&app, request).await
+    cached::get::<Agent>(&app, request).await
 }
 
 /// Says of containers why each would or would not get the agent now: the one that has it first, then

@@ -11,16 +11,19 @@ use axum::{
 use tokio::time::Instant;
 
 use super::{
-    App, call,
+    App, cached, call,
     headers::QUORATE_SOURCE,
     params::only_local,
     precondition,
     problem::Problem,
     routes::Routes,
     topology::topology,
-    types::{Changed, Check, ClusterStatus, Health, List, ManagerView, MassSilenceView, TransferRequest},
+    types::{
+        CacheView, Changed, Check, ClusterStatus, Health, List, ManagerView, MassSilenceView, TransferRequest,
+    },
 };
 use crate::{
+    cache::Reader,
     consensus::{DEADLINE, ManagerStatus, Status},
     model::{ContainerState, EngineState, ManagerId},
     security::Action,
@@ -74,27 +77,51 @@ pub(super) async fn status(State(app): State<App>, request: Request) -> Result<R
         revision: state.revision(),
         managers: status.managers.values().map(shown).collect(),
         breaker: state.breaker().open.as_ref().map(MassSilenceView::from),
+        cache: app.cache().map(cache_view),
     };
     Ok(local(call::json(StatusCode::OK, state.revision(), &answer)))
 }
 
+fn cache_view(reader: &Reader) -> CacheView {
+    let progress = reader.progress();
+    CacheView {
+        connected: reader.connected(),
+        projection: progress.phase.word().to_owned(),
+        revision: progress.revision,
+        detail: progress.detail,
+    }
+}
+
 /// Whether all is well, check by check. Always 200: `healthy` has the verdict.
 #[utoipa::path(get, path = "/api/v1/cluster/health", tag = "cluster",
+    params(("consistency" = Option<String>, Query, description = "`cached` for what the leader saw a moment ago, which asks no quorum")),
     responses((status = 200, body = Health)))]
 pub(super) async fn health(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let call = app.admit(request, Action::Read).await?;
-    call.params(&[])?;
+    let params = call.params(&["consistency"])?;
+    only_local(&params)?;
+    let miss = match cached::health(&app, &params).await? {
+        Ok(answer) => return Ok(answer),
+        Err(miss) => miss,
+    };
     let quorum = app
         .probe()
         .lately(app.consensus(), Instant::now() + DEADLINE)
         .await;
     let state = app.consensus().state();
     let status = app.consensus().status();
+    let health = health_of(&state, &status, quorum.map_err(|error| error.to_string()));
+    let answer = call::json(StatusCode::OK, state.revision(), &health);
+    Ok(cached::explained(answer, miss))
+}
+
+/// The checks, for whoever knows whether a quorum confirms the leader.
+pub(super) fn health_of(state: &state::State, status: &Status, quorum: Result<(), String>) -> Health {
     let mut checks = vec![
         check(
             "quorum",
             quorum.is_ok(),
-            quorum.map_or_else(|e| e.to_string(), |()| "a quorum confirms the leader".into()),
+            quorum.map_or_else(|why| why, |()| "a quorum confirms the leader".into()),
         ),
         check(
             "bootstrap",
@@ -104,17 +131,13 @@ pub(super) async fn health(State(app): State<App>, request: Request) -> Result<R
                 |id| format!("cluster {id}"),
             ),
         ),
-        managers_check(&status),
+        managers_check(status),
     ];
-    checks.extend(engines_check(&state));
-    checks.push(containers_check(&state));
-    checks.push(breaker_check(&state));
+    checks.extend(engines_check(state));
+    checks.push(containers_check(state));
+    checks.push(breaker_check(state));
     let healthy = checks.iter().all(|check| check.healthy);
-    Ok(call::json(
-        StatusCode::OK,
-        state.revision(),
-        &Health { healthy, checks },
-    ))
+    Health { healthy, checks }
 }
 
 fn check(name: &str, healthy: bool, detail: String) -> Check {

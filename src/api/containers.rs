@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{
-    App,
+    App, cached,
     params::LABELLED_LIST,
     problem::Problem,
     resource::{self, Named, Resource},
@@ -102,7 +102,7 @@ impl Named for Container {
     ),
     responses((status = 200, body = List<ContainerView>)))]
 pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    resource::list::<Container>(&app, request).await
+    cached::list::<Container>(&app, request).await
 }
 
 /// Registers a container before its runner comes; the runner then joins under the same name.
@@ -133,7 +133,7 @@ pub(super) async fn register(State(app): State<App>, request: Request) -> Result
     ),
     responses((status = 200, body = ContainerView), (status = 304, description = "The version is the one of `If-None-Match`"), (status = 404, description = "There is no such container")))]
 pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    resource::get::<Container>(&app, request).await
+    cached::get::<Container>(&app, request).await
 }
 
 /// Forgets a container that has no agents.

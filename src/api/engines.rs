@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{
-    App,
+    App, cached,
     problem::Problem,
     resource::{self, Named, Resource},
     routes::Routes,
@@ -87,7 +87,7 @@ impl Named for Engine {
     ),
     responses((status = 200, body = List<EngineView>)))]
 pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    resource::list::<Engine>(&app, request).await
+    cached::list::<Engine>(&app, request).await
 }
 
 /// Adds an engine: from now on its containers with the label `quorate.enable=true` are found.
@@ -118,7 +118,7 @@ pub(super) async fn add(State(app): State<App>, request: Request) -> Result<Resp
     ),
     responses((status = 200, body = EngineView), (status = 304, description = "The version is the one of `If-None-Match`"), (status = 404, description = "There is no such engine")))]
 pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    resource::get::<Engine>(&app, request).await
+    cached::get::<Engine>(&app, request).await
 }
 
 /// Stops watching an engine; its containers stay registered, its candidates are forgotten.

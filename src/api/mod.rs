@@ -12,6 +12,7 @@ mod auth;
 mod beside;
 mod body;
 mod breaker;
+mod cached;
 mod call;
 mod cluster;
 mod configs;
@@ -35,6 +36,7 @@ mod resource;
 mod routes;
 mod secret;
 mod server;
+mod shapes;
 mod stats;
 mod tokens;
 mod topology;
@@ -59,8 +61,10 @@ pub use self::{
     beside::Beside,
     problem::Code,
     server::{Limits, Transport, serve},
+    shapes::ApiShapes,
 };
 use crate::{
+    cache::Reader,
     consensus::Consensus,
     engine::EngineAccess,
     security::{Ca, Fingerprint},
@@ -82,6 +86,8 @@ pub struct Deps {
     pub metrics: RenderMetrics,
     /// What managers hold beside the state.
     pub beside: Arc<dyn Beside>,
+    /// Redis, if there is one.
+    pub cache: Option<Reader>,
 }
 
 impl fmt::Debug for Deps {
@@ -98,6 +104,7 @@ struct App(Arc<Shared>);
 
 struct Shared {
     consensus: Consensus,
+    cache: Option<Reader>,
     /// For tokens that are unknown here.
     confirm: Confirm,
     /// For those who ask how the cluster is; strangers with bad tokens must not be in their way.
@@ -131,6 +138,7 @@ impl App {
         seed.update(deps.ca.key_pem());
         Self(Arc::new(Shared {
             consensus: deps.consensus,
+            cache: deps.cache,
             confirm: Confirm::default(),
             probe: Confirm::default(),
             verified: Verified::default(),
@@ -150,6 +158,10 @@ impl App {
 
     fn consensus(&self) -> &Consensus {
         &self.0.consensus
+    }
+
+    fn cache(&self) -> Option<&Reader> {
+        self.0.cache.as_ref()
     }
 
     fn confirm(&self) -> &Confirm {

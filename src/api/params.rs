@@ -100,7 +100,7 @@ pub enum Consistency {
     Linearizable,
     /// What this manager has, at once.
     Stale,
-    /// What a cache has. There is none yet, so this manager answers from its own state and says so.
+    /// What Redis has; what this manager has, where that can't be told, and then the answer says why.
     Cached,
 }
 

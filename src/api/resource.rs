@@ -17,7 +17,7 @@ use super::{
     App,
     call::Call,
     names::{absent, fresh_id},
-    params::{LIST, Paging, READ},
+    params::{LIST, Paging},
     precondition,
     problem::Problem,
     types::{Changed, Created},
@@ -95,13 +95,18 @@ pub(super) async fn list<R: Resource>(app: &App, request: Request) -> Result<Res
     let paging = Paging::of(&params)?;
     let after = paging.after::<R::Key>()?;
     let view = app.view(&params).await?;
-    Ok(view.list(
-        &paging,
+    Ok(page::<R>(&view, &paging, after))
+}
+
+/// A page of a list out of a state.
+pub(super) fn page<R: Resource>(view: &View, paging: &Paging, after: Option<R::Key>) -> Response {
+    view.list(
+        paging,
         R::all(&view.state, after),
         R::labels,
         |object| object.key().to_string(),
         |object| object.view(&view.state),
-    ))
+    )
 }
 
 /// Finds the object that a path names.
@@ -111,19 +116,6 @@ pub(super) async fn list<R: Resource>(app: &App, request: Request) -> Result<Res
 pub(super) fn named<'a, R: Named>(view: &'a View, name: &Name) -> Result<&'a Arc<R>, Problem> {
     let found = R::find(&view.state, name).and_then(|id| R::of(&view.state, id));
     found.ok_or_else(|| absent(R::KIND, name))
-}
-
-/// Answers with the object that the path names.
-///
-/// # Errors
-/// Whatever is wrong with the request, or keeps it from being answered.
-pub(super) async fn get<R: Named>(app: &App, request: Request) -> Result<Response, Problem> {
-    let call = app.admit(request, R::READ).await?;
-    let name: Name = call.name_in(R::AT)?;
-    let unless = precondition::for_read(call.headers())?;
-    let view = app.view(&call.params(READ)?).await?;
-    let object = named::<R>(&view, &name)?;
-    Ok(view.object(&unless, object.version(), &object.view(&view.state)))
 }
 
 /// Makes an object under a fresh id, of what the body asks for. `command` also gives what the answer needs

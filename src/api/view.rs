@@ -12,13 +12,14 @@ use tokio::time::Instant;
 
 use super::{
     App, call,
-    headers::{QUORATE_REVISION, QUORATE_SOURCE},
+    headers::{QUORATE_FALLBACK, QUORATE_REVISION, QUORATE_SOURCE},
     params::{Consistency, Freshness, Paging, Params, write_continue},
     precondition::{Unless, etag},
     problem::Problem,
     types::List,
 };
 use crate::{
+    cache::{self, Miss},
     model::{Labels, Revision},
     state::State,
 };
@@ -34,7 +35,11 @@ const SCAN_AT_MOST: usize = 20_000;
 pub struct View {
     /// The state.
     pub state: Arc<State>,
+    /// What the answer shows.
+    revision: Revision,
     source: &'static str,
+    /// Why it is not from Redis, where it was to be.
+    miss: Option<Miss>,
 }
 
 impl App {
@@ -43,8 +48,17 @@ impl App {
     /// # Errors
     /// 503 when no quorum or the wanted revision is reached in time; `invalid_parameter`.
     pub async fn view(&self, params: &Params) -> Result<View, Problem> {
+        self.view_after(params, Miss::NotKept).await
+    }
+
+    /// As [`Self::view`]; where Redis was to be asked, `miss` is why it is not Redis that answers.
+    ///
+    /// # Errors
+    /// As [`Self::view`].
+    pub async fn view_after(&self, params: &Params, miss: Miss) -> Result<View, Problem> {
         let fresh = Freshness::of(params)?;
         self.reads().note(fresh.consistency);
+        let miss = (fresh.consistency == Consistency::Cached).then_some(miss);
         let (mut state, source) = match fresh.consistency {
             Consistency::Linearizable => (self.consensus().read().await?, "quorum"),
             Consistency::Stale | Consistency::Cached => (self.consensus().state(), "local"),
@@ -55,16 +69,38 @@ impl App {
                 .at_least(wanted, Instant::now() + CATCH_UP)
                 .await?;
         }
-        Ok(View { state, source })
+        if let Some(miss) = miss {
+            cache::fell_back(miss.word());
+        }
+        Ok(View {
+            revision: state.revision(),
+            state,
+            source,
+            miss,
+        })
     }
 }
 
 impl View {
+    /// For what Redis had, which shows everything up to `revision`.
+    pub fn cached(state: Arc<State>, revision: Revision) -> Self {
+        Self {
+            state,
+            revision,
+            source: "redis",
+            miss: None,
+        }
+    }
+
     /// Notes on an answer where it came from.
     pub fn stamp(&self, response: &mut Response) {
         response
             .headers_mut()
             .insert(QUORATE_SOURCE, HeaderValue::from_static(self.source));
+        if let Some(miss) = self.miss {
+            let word = HeaderValue::from_static(miss.word());
+            response.headers_mut().insert(QUORATE_FALLBACK, word);
+        }
     }
 
     /// An object, with its version as ETag; 304 without it where the request has that version.
@@ -83,14 +119,15 @@ impl View {
 
     /// Notes on an answer that is no JSON which revision it shows, and where it came from.
     pub fn note(&self, response: &mut Response) {
-        let revision = self.state.revision().into();
-        response.headers_mut().insert(QUORATE_REVISION, revision);
+        response
+            .headers_mut()
+            .insert(QUORATE_REVISION, self.revision.into());
         self.stamp(response);
     }
 
     /// Anything else as JSON.
     pub fn json<T: Serialize>(&self, value: &T) -> Response {
-        let mut response = call::json(StatusCode::OK, self.state.revision(), value);
+        let mut response = call::json(StatusCode::OK, self.revision, value);
         self.stamp(&mut response);
         response
     }

@@ -13,7 +13,7 @@ use super::{
     topology,
 };
 use crate::{
-    client::types::{BreakerView, Check, ClusterStatus, ManagerView},
+    client::types::{BreakerView, CacheView, Check, ClusterStatus, ManagerView},
     model::{ManagerId, Revision},
     security::{
         Bundle, CA_CERT_FILE, SecurityError,
@@ -204,8 +204,29 @@ fn status(status: &ClusterStatus, output: &Output) -> Result<(), Failure> {
             );
             super::output::print(line.as_bytes())?;
         }
+        if let Some(cache) = &status.cache {
+            super::output::print(cache_line(cache).as_bytes())?;
+        }
     }
     output.rows(&status.managers, status)
+}
+
+/// Redis in a sentence.
+fn cache_line(cache: &CacheView) -> String {
+    let reads = if cache.connected {
+        "answers"
+    } else {
+        "does not answer"
+    };
+    let shows = cache
+        .revision
+        .map_or(String::new(), |revision| format!(", shows revision {revision}"));
+    let why = if cache.detail.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", cache.detail)
+    };
+    format!("Redis {reads}{shows}; projection {}{why}\n\n", cache.projection)
 }
 
 #[derive(Serialize)]

@@ -34,6 +34,7 @@ impl ManagerConfig {
         self.liveness.check(problems);
         let certificates = !self.engines.certificates.as_os_str().is_empty();
         problems.require(certificates, "engines.certificates", "must not be empty");
+        self.redis.check(problems);
         self.logs.check(problems);
     }
 

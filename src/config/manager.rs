@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::values::duration;
-use super::{Address, Layered, LogFormat, LogsConfig, Problems, Size, host_name, machine_name};
+use super::{Address, Layered, LogFormat, LogsConfig, Problems, RedisConfig, Size, host_name, machine_name};
 
 /// All of a manager's configuration. `config/manager.toml` explains every key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,7 @@ pub struct ManagerConfig {
     pub raft: RaftConfig,
     pub liveness: LivenessConfig,
     pub engines: EnginesConfig,
+    pub redis: RedisConfig,
     pub logs: LogsConfig,
 }
 
@@ -164,6 +165,7 @@ impl Default for ManagerConfig {
             engines: EnginesConfig {
                 certificates: "/etc/quorate/engines".into(),
             },
+            redis: RedisConfig::default(),
             logs: LogsConfig::default(),
         }
     }
@@ -198,6 +200,7 @@ impl Layered for ManagerConfig {
                     session: address(),
                 }],
             },
+            redis: RedisConfig::complete(),
             logs: LogsConfig {
                 level: "info".into(),
                 format: LogFormat::Text,

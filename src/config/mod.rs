@@ -12,6 +12,7 @@
 //! [`Sources`] puts the layers together for a [`Layered`] type: [`ManagerConfig`] or
 //! [`RunnerConfig`]. It leaves out reading the command line, and the files that values name.
 
+mod cache;
 mod check;
 mod error;
 mod file;
@@ -27,6 +28,7 @@ mod tests;
 mod text;
 mod values;
 
+pub use cache::RedisConfig;
 pub use error::{ConfigError, Origin, Problem, Problems};
 pub use layers::{Layered, Sources};
 pub use logs::{LogFormat, LogsConfig};

@@ -23,7 +23,8 @@ use self::{
 };
 use crate::{
     api,
-    config::{Address, ManagerConfig, PortConfig, advertised},
+    cache::{self, Cache},
+    config::{Address, ManagerConfig, PortConfig, RedisConfig, advertised},
     consensus::{Clock, Consensus, Fatal, Options, RaftSettings, StartError, Stores},
     control::{self, LivenessTable},
     engine::EngineAccess,
@@ -66,6 +67,9 @@ pub enum NodeError {
     /// Consensus.
     #[error("the replicated log does not start")]
     Consensus(#[from] StartError),
+    /// Redis.
+    #[error("the read cache can't be used as configured")]
+    Cache(#[from] cache::SettingsError),
     /// The session server.
     #[error("the session server does not start")]
     Sessions(#[source] io::Error),
@@ -192,6 +196,7 @@ pub async fn run(
         request: config.api.request_timeout,
         ..api::Limits::default()
     };
+    let cache = start_cache(&config.redis, &consensus, &shutdown)?;
     let shown = here.samples.clone();
     let deps = api::Deps {
         consensus: consensus.clone(),
@@ -202,6 +207,7 @@ pub async fn run(
             here,
             running: running.clone(),
         }),
+        cache: cache.as_ref().map(Cache::reader),
     };
     let serving = tasks.spawn(api::serve(
         api_listener,
@@ -222,6 +228,9 @@ pub async fn run(
         warn!("some sessions did not end within {DRAIN:?}");
     }
     controller.stopped().await;
+    if let Some(cache) = cache {
+        cache.stopped().await;
+    }
     running.stop().await;
     peers_end.cancel();
     tasks.close();
@@ -230,6 +239,31 @@ pub async fn run(
     }
     info!("stopped");
     Ok(())
+}
+
+/// Redis, if there is to be one.
+fn start_cache(
+    config: &RedisConfig,
+    consensus: &Consensus,
+    shutdown: &CancellationToken,
+) -> Result<Option<Cache>, NodeError> {
+    let Some(url) = &config.url else {
+        return Ok(None);
+    };
+    let settings = cache::Settings {
+        url: url.expose().to_owned(),
+        ca_file: config.ca_file.clone(),
+        prefix: config.prefix.clone(),
+        sweep: config.sweep,
+        read_timeout: config.read_timeout,
+    };
+    let shapes = Arc::new(api::ApiShapes);
+    Ok(Some(Cache::start(
+        settings,
+        consensus.clone(),
+        shapes,
+        shutdown.child_token(),
+    )?))
 }
 
 async fn listen(

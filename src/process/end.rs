@@ -75,7 +75,7 @@ pub fn of_node(error: &NodeError) -> u8 {
         | NodeError::Consensus(
             StartError::Snapshots(_) | StartError::Log(OpenError::Damaged { .. } | OpenError::Io { .. }),
         ) => STORAGE,
-        NodeError::Consensus(StartError::Settings(_)) => USAGE,
+        NodeError::Consensus(StartError::Settings(_)) | NodeError::Cache(_) => USAGE,
         NodeError::Consensus(StartError::Raft(_)) => CONSENSUS,
         _ => FAILED,
     }

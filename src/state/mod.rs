@@ -14,6 +14,7 @@ mod agent;
 mod answers;
 mod assess;
 mod breaker;
+mod changes;
 mod cluster;
 mod config;
 mod container;
@@ -38,6 +39,7 @@ use crate::{
     },
 };
 
+pub use self::changes::{Changes, Counts};
 pub use self::invariants::Violation;
 pub use self::quota::{MAX_AGENTS, MAX_CONFIG_TOTAL_BYTES, MAX_CONTAINERS, MAX_ENGINES, MAX_TOKENS};
 

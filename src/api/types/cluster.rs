@@ -22,6 +22,23 @@ pub struct ClusterStatus {
     pub managers: Vec<ManagerView>,
     /// Why no container is lost by silence just now; null while the breaker is closed.
     pub breaker: Option<MassSilenceView>,
+    /// How the answering manager gets on with Redis; null where none is configured.
+    #[serde(default)]
+    pub cache: Option<CacheView>,
+}
+
+/// Redis as one manager sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CacheView {
+    /// Whether cached reads of this manager go there.
+    pub connected: bool,
+    /// What this manager does about the projection: `following` another manager, which leads, or `connecting`,
+    /// `filling`, `current` or `down`.
+    pub projection: String,
+    /// What Redis is known to show, on the leader.
+    pub revision: Option<Revision>,
+    /// Why the projection is not current; empty where it is.
+    pub detail: String,
 }
 
 /// The breaker: whether so many containers are silent at once that silence means nothing.

@@ -16,12 +16,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::{
-    cluster::{BreakerView, Check, ClusterStatus, Health, ManagerView, MassSilenceView, TransferRequest},
+    cluster::{
+        BreakerView, CacheView, Check, ClusterStatus, Health, ManagerView, MassSilenceView, TransferRequest,
+    },
     config::{ConfigPut, ConfigValue, ConfigView},
     nearest::{nearest, unknown_field},
     network::{NetworkChanged, NetworkConnect, NetworkDisconnect, NetworkRequest, NetworkView},
     registry::{
         AgentView, ContainerRequest, ContainerView, CordonRequest, EngineRequest, EngineView, Explained,
+        PlacementView,
     },
     stats::{ContainerStats, SampleView},
     token::{JoinTokenRequest, JoinTokenView, NewToken, TokenRequest, TokenView},

@@ -177,6 +177,21 @@ impl AgentView {
     }
 }
 
+/// Where an agent is placed, as the cache has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementView {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its name.
+    pub agent_name: Name,
+    /// Where it is placed.
+    pub container: ContainerId,
+    /// The name of that container.
+    pub container_name: Option<Name>,
+    /// The revision that placed it: the fencing token.
+    pub epoch: Revision,
+}
+
 /// Why a container would or would not get an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Explained {

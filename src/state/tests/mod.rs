@@ -3,6 +3,7 @@
 
 mod agents;
 mod breaker;
+mod changes;
 mod codec;
 mod commands;
 mod containers;

@@ -253,7 +253,7 @@ fn exclusive_agents_moved_safely(before: &State, after: &State, command: &Comman
     }
 }
 
-fn unkeyed(command: &Command) -> Proposal {
+pub(super) fn unkeyed(command: &Command) -> Proposal {
     Proposal {
         at: Millis(0),
         key: None,
