@@ -85,8 +85,8 @@ mod tests {
         assert!(members.is_sorted());
         for pair in names.windows(2) {
             let bound = after(Some(pair[0]));
-            assert!(member(pair[0], "a-z") < bound[1..].to_owned());
-            assert!(member(pair[1], "a-a") > bound[1..].to_owned());
+            assert!(member(pair[0], "a-z").as_str() < &bound[1..]);
+            assert!(member(pair[1], "a-a").as_str() > &bound[1..]);
         }
         let ids = [0, 9, 10, 0xff, u64::MAX].map(order_of);
         assert!(ids.is_sorted());

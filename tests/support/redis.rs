@@ -92,7 +92,9 @@ impl RedisServer {
     /// What a command answers.
     pub async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = redis::cmd(words[0]);
-        words[1..].iter().for_each(|word| drop(command.arg(word)));
+        for word in &words[1..] {
+            command.arg(word);
+        }
         let mut connection = self.connect().await;
         command.query_async(&mut connection).await.unwrap()
     }
