@@ -75,7 +75,7 @@ async fn an_engine_over_tls_is_watched_as_soon_as_its_keys_are_there() {
     engine(&client, "far", "which file to put where", |e| told(e, &missing)).await;
     // Somebody else's papers are no way in, whichever side looks first.
     Papers::new().put(&dir);
-    engine(&client, "far", "another CA", |e| told(e, "UnknownIssuer")).await;
+    engine(&client, "far", "another CA", |e| told(e, "invalid peer certificate")).await;
     papers.put(&dir);
     std::fs::write(dir.join("key.pem"), "rubbish").unwrap();
     engine(&client, "far", "a garbled key", |e| {
@@ -161,9 +161,14 @@ async fn an_engine_that_falls_silent_is_found_out_and_left_alone_in_the_end() {
     };
     let mut watching = JoinSet::new();
     watching.spawn(watch(endpoint, tell, Default::default()));
-    for _ in 0..2 {
-        let news = timeout(PATIENCE, news.recv()).await.expect("a list").unwrap();
-        assert!(matches!(news, EngineNews::Listed { .. }), "{news:?}");
+    let mut lists = 0;
+    while lists < 2 {
+        match timeout(PATIENCE, news.recv()).await.expect("a list").unwrap() {
+            EngineNews::Listed { .. } => lists += 1,
+            // Other tests have containers on this engine.
+            EngineNews::Told { .. } => {}
+            EngineNews::Unreachable { reason } => panic!("{reason}"),
+        }
     }
     proxy.set(Mode::Deaf);
     let silence = timeout(2 * PATIENCE, async {
@@ -336,14 +341,6 @@ async fn what_can_not_be_done_to_a_network_is_told_apart() {
             new.clone(),
             400,
             "not in the log",
-        ),
-        (
-            "POST",
-            "/api/v1/engines/here/networks",
-            &JSON,
-            json!({"name": network, "driver": "nonesuch"}).to_string(),
-            404,
-            "nonesuch",
         ),
     ] {
         let answer = http.send(method, path, headers, body).await;

@@ -65,11 +65,17 @@ impl Played {
         self.writer.send(&frame).await.unwrap();
     }
 
+    /// The next frame that is no echo.
     async fn hear(&mut self) -> Option<FromManager> {
-        let heard = timeout(WAIT, self.reader.read())
-            .await
-            .expect("the manager says nothing");
-        heard.unwrap_or(None)
+        loop {
+            let heard = timeout(WAIT, self.reader.read())
+                .await
+                .expect("the manager says nothing");
+            match heard.unwrap_or(None) {
+                Some(FromManager::Echo { .. }) => {}
+                other => return other,
+            }
+        }
     }
 
     /// The end of the session, with words or without.

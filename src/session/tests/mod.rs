@@ -378,12 +378,17 @@ impl Peer {
         self.writer.send(&frame).await.unwrap();
     }
 
-    /// The next frame; `None` where the manager closed.
+    /// The next frame that is no echo; `None` where the manager closed.
     async fn try_read(&mut self) -> Option<FromManager> {
-        let frame = timeout(WAIT, self.reader.read())
-            .await
-            .expect("the manager says nothing");
-        frame.unwrap_or(None)
+        loop {
+            let frame = timeout(WAIT, self.reader.read())
+                .await
+                .expect("the manager says nothing");
+            match frame.unwrap_or(None) {
+                Some(FromManager::Echo { .. }) => {}
+                other => return other,
+            }
+        }
     }
 
     async fn read(&mut self) -> FromManager {
