@@ -124,7 +124,10 @@ bugs! {
         shown by "deploys" under "pause, kill the leader";
     FenceNotAwaited "fence-not-awaited":
         "an exclusive agent leaves a silent container before the container is proven unable to act",
-        shown by "deploys" under "pause a runner";
+        shown by "containers" under "runners cut off, pause of runners";
+    LeaseNotKept "lease-not-kept":
+        "a runner that no manager counts lets its exclusive agents go on",
+        shown by "containers" under "runners cut off";
     BreakerIgnored "breaker-ignored":
         "containers are lost by silence although the breaker is open: verdicts under way evict a whole site",
         shown by "deploys" under "pause a third of the runners";

@@ -11,10 +11,11 @@
 //! | `run`, `matrix` | one test from start to verdict; every fault set with every workload |
 //! | `judge` | what is judged of the run itself: faults in effect, managers behaving, recovery, enough happening |
 //! | `machine` | what this machine lets us do, and so which network there is and which faults |
-//! | `cluster` | managers as processes: bundle, start, kill, restart, what they say of themselves |
+//! | `cluster` | managers and runners as processes: bundle, start, kill, restart, what they say of themselves |
 //! | `net` | namespaces, packet filters, links that are slow and lossy; or proxies on the loopback |
 //! | `disk` | a file system that forgets what was not synced, fills up, slows down and fails |
 //! | `nemesis` | the faults, one family a file, each with evidence that it was in effect |
+//! | `beat` | an agent that says when it lived |
 //! | `workload` | what clients do, and what they were told |
 //! | `history` | operations and faults in order of time |
 //! | `checker` | what must hold of a history |
@@ -24,6 +25,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod beat;
 pub mod checker;
 pub mod cluster;
 pub mod disk;

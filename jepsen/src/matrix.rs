@@ -9,7 +9,7 @@ use crate::options::{MatrixOptions, RunOptions};
 use crate::run::{Outcome, run};
 
 /// The fault sets: a name, its faults, and whether it belongs to the quick matrix.
-const SETS: [(&str, &[&str], bool); 28] = [
+const SETS: [(&str, &[&str], bool); 31] = [
     ("none", &["none"], false),
     ("kill one", &["kill-one"], false),
     ("kill leader", &["kill-leader"], true),
@@ -57,6 +57,9 @@ const SETS: [(&str, &[&str], bool); 28] = [
         false,
     ),
     ("transfer", &["transfer"], false),
+    ("runner with minority", &["runner-minority"], true),
+    ("runners cut off", &["runner-partition"], false),
+    ("runners stopped", &["runner-pause", "runner-kill"], false),
     ("rolling restart", &["rolling-restart"], false),
     ("everything", &["everything"], true),
 ];

@@ -19,7 +19,7 @@ use crate::machine::Machine;
 use crate::nemesis::{Field, Lane, LeftOut, Plan, RECOVERS_WITHIN, Strike, drive};
 use crate::options::RunOptions;
 use crate::report;
-use crate::workload::{self, Pace, Workload, WorkloadContext};
+use crate::workload::{self, Pace, Stage, Workload, WorkloadContext};
 
 /// How long a fresh cluster may take to serve.
 const FOUNDED_WITHIN: Duration = Duration::from_secs(30);
@@ -31,6 +31,8 @@ const LATE_WITHIN: Duration = Duration::from_secs(20);
 const FINAL_READS_WITHIN: Duration = Duration::from_secs(60);
 /// The same, of a cluster that does not serve.
 const LAST_TRY_WITHIN: Duration = Duration::from_secs(3);
+/// Runners, where something is to happen in containers: two that are silent are no mass silence yet.
+const RUNNERS: u64 = 4;
 /// How long a fault stays at the least and at the most.
 const STAYS: (f64, f64) = (1.5, 4.0);
 
@@ -88,17 +90,24 @@ pub async fn run(options: &RunOptions, machine: &Machine) -> Result<Outcome> {
     let needs = Needs {
         managers: options.nodes,
         spare: plan.tools.spare,
+        runners: if plan.tools.runners || workloads.iter().any(|one| one.name() == workload::CONTAINERS) {
+            RUNNERS
+        } else {
+            0
+        },
         disks: plan.tools.disks,
         clocks: plan.tools.clocks,
         environment: options.planted.iter().map(|name| planted(name)).collect(),
         settings: options.set.clone(),
         network: machine.network,
     };
+    let stage = stage(&dir)?;
     let cluster = Cluster::start(&dir, &binary, &needs, Arc::clone(&recorder)).await?;
     let test = Test {
         cluster,
         recorder,
         workloads,
+        stage,
         seed,
         options,
         network: machine.network(),
@@ -106,6 +115,9 @@ pub async fn run(options: &RunOptions, machine: &Machine) -> Result<Outcome> {
     };
     let events = test.carry_out(plan).await?;
     let outcome = test.judge(&dir, events)?;
+    for runner in &test.cluster.runners {
+        runner.kill().await?;
+    }
     for seat in &test.cluster.seats {
         seat.kill().await?;
     }
@@ -165,10 +177,19 @@ fn directory(options: &RunOptions, seed: u64) -> Result<PathBuf> {
     dir.canonicalize().context("the run's directory has no end")
 }
 
+/// Agents run this very program.
+fn stage(dir: &Path) -> Result<Stage> {
+    let lives = dir.join("lives");
+    fs::create_dir(&lives).context("a directory for the lives of agents can't be made")?;
+    let program = std::env::current_exe().context("this program's own path is not known")?;
+    Ok(Stage { program, lives })
+}
+
 struct Test<'a> {
     cluster: Arc<Cluster>,
     recorder: Arc<Recorder>,
     workloads: Vec<Arc<dyn Workload>>,
+    stage: Stage,
     seed: u64,
     options: &'a RunOptions,
     network: String,
@@ -230,6 +251,7 @@ impl Test<'_> {
             pace: Arc::new(Pace::new(rate)),
             stop,
             seed: self.seed.wrapping_add(index),
+            stage: self.stage.clone(),
         }
     }
 
@@ -296,14 +318,18 @@ impl Test<'_> {
         }
     }
 
-    /// Lines of the managers' logs that no manager may ever write.
+    /// Lines of the logs that no manager and no runner may ever write.
     fn panics(&self) -> Vec<String> {
+        let seats = self.cluster.seats.iter();
+        let seats = seats.map(|seat| (format!("seat {}", seat.number), seat.log()));
+        let runners = self.cluster.runners.iter();
+        let runners = runners.map(|runner| (runner.name.clone(), runner.log()));
         let mut panics = Vec::new();
-        for seat in &self.cluster.seats {
-            let log = fs::read(seat.log()).unwrap_or_default();
+        for (whose, log) in seats.chain(runners) {
+            let log = fs::read(log).unwrap_or_default();
             let log = String::from_utf8_lossy(&log);
             let bad = log.lines().filter(|line| line.contains("panicked at"));
-            panics.extend(bad.map(|line| format!("seat {}: {line}", seat.number)));
+            panics.extend(bad.map(|line| format!("{whose}: {line}")));
         }
         panics
     }

@@ -1,4 +1,4 @@
-//! What an agent's process begins as: `quorate runner-exec PARENT -- PROGRAM ARGS…`.
+//! What an agent's process begins as: `quorate runner-exec PARENT [--leased] -- PROGRAM ARGS…`.
 //!
 //! Two steps of the same binary. The first stays, as the agent's keeper ([`super::keeper`]). It
 //! starts the second, `runner-exec --program KEEPER -- …`, which ties its own life to the keeper's and
@@ -30,6 +30,9 @@ pub const SUBCOMMAND: &str = "runner-exec";
 /// Marks the second step.
 pub(super) const PROGRAM: &str = "--program";
 
+/// Says that the standard input is where the end of the lease is read ([`super::deadline`]).
+pub(super) const LEASED: &str = "--leased";
+
 /// Exit status when the program is there and can't be run, as shells have it.
 pub const CANNOT_RUN: i32 = 126;
 
@@ -52,7 +55,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ! {
 }
 
 fn begin(mut args: impl Iterator<Item = OsString>) -> Result<Infallible, (i32, String)> {
-    let usage = || (2, format!("usage: quorate {SUBCOMMAND} PARENT -- PROGRAM ARGS…"));
+    let usage = || {
+        let words = format!("usage: quorate {SUBCOMMAND} PARENT [{LEASED}] -- PROGRAM ARGS…");
+        (2, words)
+    };
     let mut first = args.next().ok_or_else(usage)?;
     let second_step = first == PROGRAM;
     if second_step {
@@ -62,7 +68,12 @@ fn begin(mut args: impl Iterator<Item = OsString>) -> Result<Infallible, (i32, S
         .to_str()
         .and_then(|text| text.parse().ok())
         .ok_or_else(usage)?;
-    if args.next().is_none_or(|dashes| dashes != "--") {
+    let mut next = args.next();
+    let leased = next.as_ref().is_some_and(|next| next == LEASED);
+    if leased {
+        next = args.next();
+    }
+    if next.is_none_or(|dashes| dashes != "--") {
         return Err(usage());
     }
     let program = args.next().ok_or_else(usage)?;
@@ -70,7 +81,7 @@ fn begin(mut args: impl Iterator<Item = OsString>) -> Result<Infallible, (i32, S
     if second_step {
         become_program(parent, &program, args)
     } else {
-        keeper::run(parent, &program, args)
+        keeper::run(parent, leased, &program, args)
     }
 }
 

@@ -2,24 +2,30 @@
 //!
 //! The runtime's workers may be held up, by a file system for one, and then no task notices that the
 //! lease has ended. This thread waits for nothing but the end of the lease, and touches no file.
-//! Agents' tasks notice the same end on their own and wait for the processes to be gone.
+//! Agents' tasks notice the same end on their own and wait for the processes to be gone. And where this
+//! whole process stands still, each agent's keeper holds it to the same end ([`super::deadline`]).
 
 use std::{
     collections::BTreeSet,
     io,
+    process::Stdio,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Instant,
 };
 
-use super::process::kill_all;
+use super::{deadline::Deadline, process::kill_all};
 
 /// Cheap to clone; its thread ends with the last clone.
 #[derive(Debug, Clone)]
 pub(super) struct Fence(Arc<Handle>);
 
 #[derive(Debug)]
-struct Handle(Arc<Shared>);
+struct Handle {
+    shared: Arc<Shared>,
+    /// The same end, for the keepers.
+    deadline: Deadline,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -74,7 +80,7 @@ impl Shared {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.change(|state| state.closed = true);
+        self.shared.change(|state| state.closed = true);
     }
 }
 
@@ -82,28 +88,38 @@ impl Fence {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// When the system has no thread or memory to give.
     pub(super) fn start() -> io::Result<Self> {
+        let deadline = Deadline::new()?;
         let shared = Arc::new(Shared::default());
         let watched = shared.clone();
         thread::Builder::new()
             .name("fence".into())
             .spawn(move || watched.watch())?;
-        Ok(Self(Arc::new(Handle(shared))))
+        Ok(Self(Arc::new(Handle { shared, deadline })))
     }
 
     /// Exclusive agents may act until then, or may not.
     pub(super) fn set(&self, until: Option<Instant>) {
-        self.0.0.change(|state| state.until = until);
+        self.0.deadline.set(until);
+        self.0.shared.change(|state| state.until = until);
+    }
+
+    /// Where a keeper reads the end of the lease: its standard input.
+    ///
+    /// # Errors
+    /// When this process has too many files open.
+    pub(super) fn for_keeper(&self) -> io::Result<Stdio> {
+        self.0.deadline.for_keeper()
     }
 
     /// Ends this keeper's agent with the lease, or at once if there is none, until the post is dropped.
     pub(super) fn guard(&self, keeper: i32) -> Post {
-        self.0.0.change(|state| {
+        self.0.shared.change(|state| {
             state.keepers.insert(keeper);
         });
         Post {
-            shared: self.0.0.clone(),
+            shared: self.0.shared.clone(),
             keeper,
         }
     }

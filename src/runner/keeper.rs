@@ -10,6 +10,8 @@
 //!   nothing of the agent is left, in whatever group or session.
 //! - When the program ends, or the runner does, or the runner says so ([`END_ALL`]), it kills all of
 //!   them. A runner killed by SIGKILL so leaves nothing behind.
+//! - An exclusive agent's keeper reads until when the agent may act ([`super::deadline`]) and kills all
+//!   of it then, so that a runner which stands still stops nobody from being stopped.
 //! - The process group the runner made, whose id is the keeper's, holds the program and what stays in
 //!   it, and not the keeper: the runner kills the group by itself and the keeper lives to do the rest.
 //! - If the keeper is killed, the program is (see [`super::exec`]), and the runner looks for the rest.
@@ -19,7 +21,9 @@
 use std::{
     convert::Infallible,
     ffi::{OsStr, OsString},
-    os::unix::process::CommandExt,
+    fs::File,
+    io,
+    os::{fd::AsFd, unix::process::CommandExt},
     path::Path,
     process::{Command, Stdio, exit},
     thread,
@@ -28,6 +32,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         prctl::{set_child_subreaper, set_pdeathsig},
         resource::{Resource, setrlimit},
@@ -39,6 +44,7 @@ use nix::{
 };
 
 use super::{
+    deadline::Remaining,
     exec::{self, CANNOT_RUN, RUNNER_GONE},
     stray,
 };
@@ -52,9 +58,11 @@ const LOOK: Duration = Duration::from_millis(2);
 /// A shell's way to say that a signal ended the program.
 const BY_SIGNAL: i32 = 128;
 
-/// Starts the program and keeps it until nothing of it is left; then ends as it ended.
+/// Starts the program and keeps it until nothing of it is left; then ends as it ended. One that is
+/// `leased` is killed when its lease is over, and not started then.
 pub(super) fn run(
     runner: Pid,
+    leased: bool,
     program: &OsStr,
     args: impl Iterator<Item = OsString>,
 ) -> Result<Infallible, (i32, String)> {
@@ -67,6 +75,13 @@ pub(super) fn run(
     // The runner may have died before the line above; then no signal ever comes.
     if getppid() != runner {
         return Err((RUNNER_GONE, "the runner ended before the agent began".into()));
+    }
+    let lease = leased.then(lease).transpose().map_err(|error| {
+        let words = format!("cannot read the lease of an agent: {error}");
+        (CANNOT_RUN, words)
+    })?;
+    if lease.as_ref().is_some_and(|lease| lease.left().is_zero()) {
+        return Err((RUNNER_GONE, "the lease ended before the agent began".into()));
     }
     // A runner has made the group already; whoever else starts this may not have.
     if getpgrp() != getpid() {
@@ -89,10 +104,17 @@ pub(super) fn run(
         head: Pid::from_raw(head.id().cast_signed()),
         ended: None,
         apart,
+        lease,
     };
     keeper.watch(&queue);
     keeper.end_all();
     keeper.end()
+}
+
+/// What the runner gave as standard input.
+fn lease() -> io::Result<Remaining> {
+    let memory = io::stdin().as_fd().try_clone_to_owned()?;
+    Ok(Remaining::of(File::from(memory)))
 }
 
 struct Keeper {
@@ -102,12 +124,14 @@ struct Keeper {
     ended: Option<WaitStatus>,
     /// Whether the keeper has left the program's group.
     apart: bool,
+    /// Of an exclusive agent.
+    lease: Option<Remaining>,
 }
 
 impl Keeper {
     /// Hands signals on until it is time to end all.
     fn watch(&mut self, queue: &SignalFd) {
-        loop {
+        while self.wait(queue) {
             // It fails for no reason that goes away.
             let Ok(Some(told)) = queue.read_signal() else {
                 return;
@@ -126,6 +150,28 @@ impl Keeper {
                 // the keeper if it could not leave the group.
                 Some(_) if [0, std::process::id()].contains(&told.ssi_pid) => {}
                 Some(signal) => self.hand_on(signal),
+            }
+        }
+    }
+
+    /// Waits for a signal; false when the lease has ended.
+    fn wait(&self, queue: &SignalFd) -> bool {
+        let Some(lease) = &self.lease else {
+            // Reading waits.
+            return true;
+        };
+        loop {
+            let left = lease.left();
+            if left.is_zero() {
+                return false;
+            }
+            // Rounded up, so that nobody turns in circles in the last millisecond.
+            let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+            let mut ready = [PollFd::new(queue.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut ready, timeout) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                // An error is the reader's to find.
+                Ok(_) | Err(_) => return true,
             }
         }
     }

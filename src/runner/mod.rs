@@ -17,6 +17,7 @@
 mod agent;
 mod assess;
 mod backoff;
+mod deadline;
 mod error;
 pub mod exec;
 mod fence;

@@ -141,16 +141,18 @@ fn reap_orphan(owned: &HashSet<i32>) -> bool {
 
 fn start(shim: &Path, launch: Launch) -> io::Result<Process> {
     let mut command = Command::new(shim);
+    let lease = launch.fence.as_ref().map(Fence::for_keeper).transpose()?;
     command
         .arg(exec::SUBCOMMAND)
         .arg(std::process::id().to_string())
+        .args(lease.is_some().then_some(exec::LEASED))
         .arg("--")
         .arg(launch.program)
         .args(launch.args)
         .env_clear()
         .envs(launch.env)
         .current_dir(launch.dir)
-        .stdin(Stdio::null())
+        .stdin(lease.unwrap_or_else(Stdio::null))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);

@@ -22,8 +22,9 @@ use crate::{
 /// Connections of one manager.
 const CONNECTIONS: usize = 20_000;
 
-/// Connections that have not shown a certificate yet. More wait in the system's queue.
-const STRANGERS: usize = 256;
+/// Connections that have not shown a certificate yet. More wait in the system's queue, runners among them: so
+/// that a crowd which says nothing keeps no runner out, there is room for it until its time is over.
+const STRANGERS: usize = 2048;
 
 /// From the connection to the end of the first frame.
 const GREETING: Duration = Duration::from_secs(5);

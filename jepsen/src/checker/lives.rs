@@ -6,7 +6,15 @@
 use crate::history::{Call, History, windows};
 
 /// Faults that leave processes alone, by how their names begin.
-const GENTLE: &[&str] = &["partition", "pause", "links", "clock", "transfer", "disk-slow"];
+const GENTLE: &[&str] = &[
+    "partition",
+    "pause",
+    "links",
+    "clock",
+    "transfer",
+    "disk-slow",
+    "runner",
+];
 
 /// How far around a single line of a fault its restart may lie, in nanoseconds.
 const AROUND: u64 = 3_000_000_000;

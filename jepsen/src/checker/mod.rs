@@ -5,6 +5,7 @@
 //! is no pass. What does not hold comes with the smallest evidence that shows it.
 
 pub mod append;
+pub mod containers;
 pub mod deploys;
 pub mod enough;
 mod floor;

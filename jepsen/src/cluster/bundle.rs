@@ -10,7 +10,7 @@ use tokio::process::Command;
 /// Ports under which every manager is known: each has an address of its own.
 pub const API: u16 = 7400;
 const PEERS: u16 = 7401;
-const SESSIONS: u16 = 7402;
+pub const SESSIONS: u16 = 7402;
 pub const PORTS: [u16; 3] = [API, PEERS, SESSIONS];
 
 /// A snapshot after so many entries: often enough that every run has several, on every manager.

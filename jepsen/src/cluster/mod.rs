@@ -1,4 +1,4 @@
-//! Managers as processes: how they are set up, started, ended and asked.
+//! Managers and runners as processes: how they are set up, started, ended and asked.
 //!
 //! A cluster has **seats**. The first ones are taken by the managers that found it; the spare ones are for managers
 //! that join later. A seat outlives its manager: one that is lost for good is replaced by another in the same seat.
@@ -8,6 +8,7 @@ mod change;
 mod clock;
 pub mod ledger;
 mod process;
+mod runner;
 mod seat;
 mod settle;
 mod watch;
@@ -27,6 +28,7 @@ use tokio::time::{Instant, sleep};
 pub use self::bundle::Entry;
 pub use self::clock::Clock;
 use self::ledger::Ledger;
+pub use self::runner::Runner;
 pub use self::seat::{Cut, Exit, House, Seat, Tenant};
 pub use self::watch::{Watch, Watched};
 use crate::disk::Disk;
@@ -44,6 +46,8 @@ pub struct Needs {
     pub managers: u64,
     /// Empty seats for those that join later.
     pub spare: u64,
+    /// Runners, each in a place of its own behind the seats.
+    pub runners: u64,
     pub disks: bool,
     pub clocks: bool,
     /// Environment of every manager.
@@ -63,6 +67,7 @@ pub struct Leader {
 /// A cluster.
 pub struct Cluster {
     pub seats: Vec<Arc<Seat>>,
+    pub runners: Vec<Arc<Runner>>,
     pub network: Arc<dyn Network>,
     founders: u64,
     dir: PathBuf,
@@ -97,7 +102,13 @@ impl Cluster {
         };
         let (ca, token) = (read("ca.pem")?, read("admin.token")?.trim().to_owned());
         let count = needs.managers + needs.spare;
-        let network = net::make(needs.network, Arc::clone(&ledger), count, &bundle::PORTS).await?;
+        let network = net::make(
+            needs.network,
+            Arc::clone(&ledger),
+            count + needs.runners,
+            &bundle::PORTS,
+        )
+        .await?;
         let house = House {
             binary: binary.to_owned(),
             bundle,
@@ -108,7 +119,8 @@ impl Cluster {
         };
         let mut seats = Vec::new();
         let places = network.places();
-        for (number, address) in &places {
+        let (for_seats, for_runners) = places.split_at(count as usize);
+        for (number, address) in for_seats {
             let dir = dir.join(format!("seat-{number}"));
             std::fs::create_dir_all(dir.join("data")).context("a seat's directory cannot be made")?;
             let url = format!("https://{address}:{}", bundle::API);
@@ -127,15 +139,24 @@ impl Cluster {
                 pid: AtomicI32::new(0),
             }));
         }
-        let urls: Vec<_> = places[..needs.managers as usize]
+        let founders: Vec<IpAddr> = places[..needs.managers as usize]
             .iter()
-            .map(|(_, address)| format!("https://{address}:{}", bundle::API))
+            .map(|(_, address)| (*address).into())
+            .collect();
+        let runners = for_runners
+            .iter()
+            .map(|(place, _)| Runner::new(dir, house.clone(), *place, &founders).map(Arc::new))
+            .collect::<Result<_>>()?;
+        let urls: Vec<_> = founders
+            .iter()
+            .map(|address| format!("https://{address}:{}", bundle::API))
             .collect();
         let cluster = Arc::new(Self {
             client: client(&urls, &ca, &token)?,
             founders: needs.managers,
             dir: dir.to_owned(),
             seats,
+            runners,
             network,
             ca,
             token,
@@ -153,6 +174,9 @@ impl Cluster {
         for seat in self.founders() {
             seat.furnish(&Entry::Founder { peers: peers.clone() })?;
             seat.start().await?;
+        }
+        for runner in &self.runners {
+            runner.start().await?;
         }
         Ok(())
     }
@@ -270,6 +294,10 @@ impl Cluster {
             if seat.wanted().await {
                 seat.start().await?;
             }
+        }
+        for runner in &self.runners {
+            runner.resume().await;
+            runner.start().await?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ mod partition;
 mod pause;
 mod plan;
 mod power;
+mod runner;
 mod whom;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +42,7 @@ pub struct Tools {
     pub packets: bool,
     /// Empty seats.
     pub spare: u64,
+    pub runners: bool,
 }
 
 /// What a fault did.

@@ -31,7 +31,7 @@ pub struct Partition(pub Cut);
 type Links = Vec<(End, End)>;
 
 /// Both ways.
-fn between(some: &[u64], others: &[u64]) -> Links {
+pub fn between(some: &[u64], others: &[u64]) -> Vec<(End, End)> {
     let pairs = some
         .iter()
         .flat_map(|a| others.iter().map(move |b| (End::Seat(*a), End::Seat(*b))));

@@ -17,11 +17,12 @@ use super::membership::{Change, Membership};
 use super::partition::{Cut, Partition};
 use super::pause::Pause;
 use super::power::Power;
+use super::runner::{Ill, RunnerTrouble};
 use super::whom::Whom;
 use super::{Fault, Tools};
 
 /// The families, each with what it is.
-pub const FAMILIES: [(&str, &str); 13] = [
+pub const FAMILIES: [(&str, &str); 14] = [
     ("kill", "managers that are killed"),
     ("pause", "managers that stand still"),
     ("partition", "links that are cut"),
@@ -34,6 +35,10 @@ pub const FAMILIES: [(&str, &str); 13] = [
     ("transfer", "leadership that is handed over"),
     ("crash", "managers that abort at a chosen step (needs failpoints)"),
     ("rolling", "managers that are restarted in turn"),
+    (
+        "runner",
+        "runners that are cut off, stand still or are killed, while agents go on",
+    ),
     (
         "everything",
         "kills, pauses, partitions, bad links, clocks and slow disks at once",
@@ -114,6 +119,7 @@ impl Plan {
             tools.disks |= needs.disks;
             tools.clocks |= needs.clocks;
             tools.packets |= needs.packets;
+            tools.runners |= needs.runners;
             tools.spare = tools.spare.max(needs.spare);
         }
         Ok(Self {
@@ -226,6 +232,7 @@ fn all() -> Vec<Arc<dyn Fault>> {
         boxed([Transfer]),
         boxed([Rolling]),
         boxed([Crash]),
+        boxed([Ill::Partition, Ill::Minority, Ill::Pause, Ill::Kill].map(RunnerTrouble)),
     ]
     .concat()
 }

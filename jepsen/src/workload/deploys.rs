@@ -1,6 +1,6 @@
 //! Deploys of agents through every manager: each acknowledged agent is there, under its id, and none twice.
 //!
-//! No container is needed: an agent without one stays pending, and is in the registry all the same. Some names are
+//! No container is wanted: an agent without one stays pending, and is in the registry all the same. Some names are
 //! deployed by two clients at once, of which one at most may be told that the agent is its own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ pub struct Deploys {
 }
 
 fn spec(name: &str) -> Result<AgentSpec, serde_json::Error> {
-    serde_json::from_value(json!({ "name": name, "command": "/bin/true" }))
+    serde_json::from_value(json!({ "name": name, "command": "/bin/true", "constraints": "nowhere" }))
 }
 
 async fn deploy(hand: &mut Hand, name: &str) -> Outcome {
@@ -65,9 +65,11 @@ async fn read(hand: &mut Hand) -> Outcome {
     let answer = async {
         match pages::agents(&client, 1_000).await {
             Ok(walk) => {
+                // Others deploy agents too.
                 let agents: Vec<_> = walk
                     .items
                     .iter()
+                    .filter(|agent| pages::of_prefix(agent.name.as_str(), "d").is_some())
                     .map(|agent| json!([agent.name, agent.id.to_string()]))
                     .collect();
                 let notes = Notes {

@@ -6,6 +6,7 @@
 
 mod append;
 mod attempt;
+mod containers;
 mod deploys;
 mod freshness;
 mod hand;
@@ -17,11 +18,13 @@ mod pages;
 mod register;
 mod set;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+pub use self::containers::NAME as CONTAINERS;
 pub use self::pace::Pace;
 use crate::checker::Verdict;
 use crate::history::{History, Recorder};
@@ -39,6 +42,15 @@ pub struct Endpoint {
     pub token: String,
 }
 
+/// Where agents act, for workloads that need containers to be there.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// This harness's own program, which is the agents' too.
+    pub program: PathBuf,
+    /// Where agents write down when they lived.
+    pub lives: PathBuf,
+}
+
 /// What a workload is given.
 #[derive(Clone)]
 pub struct WorkloadContext {
@@ -52,6 +64,8 @@ pub struct WorkloadContext {
     pub stop: CancellationToken,
     /// Chooses what is left to chance.
     pub seed: u64,
+    /// Where agents act.
+    pub stage: Stage,
 }
 
 /// Something clients do, and how to judge it.
@@ -79,6 +93,7 @@ pub fn all() -> Vec<Arc<dyn Workload>> {
         Arc::new(once::Once::default()),
         Arc::new(freshness::Freshness::default()),
         Arc::new(deploys::Deploys::default()),
+        Arc::new(containers::Containers::default()),
         Arc::new(members::Members),
     ]
 }

@@ -1,6 +1,7 @@
 //! The judges, judged: each accepts what is right, and refuses each single fault that is planted in it.
 
 mod brute;
+mod containers;
 mod lists;
 mod planted;
 mod registry;
