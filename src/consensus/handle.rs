@@ -52,7 +52,7 @@ pub(super) struct Pending {
 pub(super) type ReadWaiter = oneshot::Sender<Result<Revision, ReadError>>;
 
 /// A change of the managers, carried out on the leader.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum MembershipRequest {
     Add { id: ManagerId, member: Member },
     Remove { id: ManagerId },

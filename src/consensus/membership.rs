@@ -7,15 +7,19 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use openraft::{
-    ChangeMembers,
+    ChangeMembers, Instant as _,
+    alias::InstantOf,
     async_runtime::watch::WatchReceiver,
     error::{ChangeMembershipError, ClientWriteError, RaftError},
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 use tracing::{info, warn};
 
 use super::{
-    core::{Core, ROUND, Route},
+    core::{Core, ROUND, Route, Standing},
     error::MembershipError,
     handle::{DEADLINE, MembershipCall, MembershipRequest},
     peers::{LinkError, Request, Response},
@@ -52,7 +56,10 @@ async fn route(core: &Core, request: MembershipRequest) -> Result<(), Membership
     let deadline = Instant::now() + DEADLINE;
     loop {
         match core.route() {
-            Route::Here => return core.change(request).await,
+            Route::Here => match core.change(request.clone()).await {
+                Err(MembershipError::NotTaken(_)) if Instant::now() < deadline => {}
+                result => return result,
+            },
             Route::There(links) => {
                 let wire = match &request {
                     MembershipRequest::Add { id, member } => Request::AddManager {
@@ -63,6 +70,8 @@ async fn route(core: &Core, request: MembershipRequest) -> Result<(), Membership
                     MembershipRequest::Transfer { to } => Request::TransferLeadership { to: *to },
                 };
                 match links.questions.call(wire, CHANGE + DEADLINE).await {
+                    Ok(Response::Membership(Err(MembershipError::NotTaken(_))))
+                        if Instant::now() < deadline => {}
                     Ok(Response::Membership(result)) => return result,
                     Ok(Response::Failed(_)) | Err(LinkError::NotSent(_)) if Instant::now() < deadline => {}
                     // It was refused before anything was done, or never left.
@@ -93,6 +102,11 @@ fn into_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Mem
     }
 }
 
+/// How many of so many voters must agree.
+const fn quorum(voters: usize) -> usize {
+    voters / 2 + 1
+}
+
 impl Core {
     /// Carries a change out; only on the leader.
     pub(super) async fn change(&self, request: MembershipRequest) -> Result<(), MembershipError> {
@@ -100,9 +114,6 @@ impl Core {
         let Ok(Ok(_turn)) = tokio::time::timeout(DEADLINE, self.changing.acquire()).await else {
             return Err(MembershipError::InProgress);
         };
-        if self.leaves() {
-            return Err(MembershipError::NotTaken("the leader is being removed".into()));
-        }
         match request {
             MembershipRequest::Add { id, member } => self.add(id, member).await,
             MembershipRequest::Remove { id } => self.remove(id).await,
@@ -136,6 +147,27 @@ impl Core {
         if steps > 1 { self.finish().await } else { Ok(()) }
     }
 
+    /// Takes the second step of a change of the voters.
+    async fn finish(&self) -> Result<(), MembershipError> {
+        let (next, _) = self.members();
+        if !next.contains(&self.me.id) {
+            return self.hand_over(&next).await;
+        }
+        self.change_members(ChangeMembers::AddVoterIds(BTreeSet::new()), false)
+            .await
+    }
+
+    /// A leader does not lead the change that ends its membership: raft has no place for a leader that is
+    /// no member. Another one does, to which the caller turns next.
+    async fn hand_over(&self, to: &BTreeSet<ManagerId>) -> Result<(), MembershipError> {
+        let target = self.furthest(to)?;
+        let handed = self.lead_by(target).await;
+        Err(MembershipError::NotTaken(match handed {
+            Ok(()) => format!("manager {target} leads now, because this one is being removed"),
+            Err(error) => format!("leadership has to be handed over first: {error}"),
+        }))
+    }
+
     async fn change_members(
         &self,
         change: ChangeMembers<ManagerId, Member>,
@@ -146,13 +178,14 @@ impl Core {
             .await
     }
 
-    /// Voters and all members, as the latest membership in the log has them.
+    /// Voters and all members, as the latest membership in the log has them; between the two steps of a
+    /// change, the voters that there will be after it.
     fn members(&self) -> (BTreeSet<ManagerId>, BTreeSet<ManagerId>) {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
         (
-            membership.voter_ids().collect(),
+            membership.get_joint_config().last().cloned().unwrap_or_default(),
             membership.nodes().map(|(id, _)| *id).collect(),
         )
     }
@@ -179,7 +212,7 @@ impl Core {
         let state = self.confirmed_state().await?;
         if self.members().1.contains(&id) {
             return match self.standing(id) {
-                super::core::Standing::Member { incarnation } if incarnation == member.incarnation => Ok(()),
+                Standing::Member { incarnation } if incarnation == member.incarnation => Ok(()),
                 _ => Err(MembershipError::Invalid(format!(
                     "manager {id} is a member with another data directory"
                 ))),
@@ -203,7 +236,10 @@ impl Core {
             return Err(MembershipError::Unknown(id));
         }
         if voters.contains(&id) {
-            self.check_quorum_without(id, &voters)?;
+            let left = self.check_quorum_without(id, &voters).await?;
+            if id == self.me.id {
+                return self.hand_over(&left).await;
+            }
         }
         let command = Command::Cluster(ClusterCommand::RetireManager(id));
         let retire = Proposal {
@@ -214,72 +250,108 @@ impl Core {
         let raft = self.raft.clone();
         self.within(async move { raft.client_write(retire).await })
             .await?;
-        // Something may have failed while that was committed.
-        if voters.contains(&id) {
-            self.check_quorum_without(id, &voters)?;
-        }
         self.finish_earlier().await?;
-        let gone = BTreeSet::from([id]);
-        let change = if voters.contains(&id) {
-            ChangeMembers::RemoveVoters(gone)
-        } else {
-            ChangeMembers::RemoveNodes(gone)
-        };
+        let (voters, members) = self.members();
+        if !members.contains(&id) {
+            return Ok(());
+        }
         info!(manager = id, "removing a manager");
-        self.change_members(change, false).await
+        if !voters.contains(&id) {
+            return self.forget(id).await;
+        }
+        // Something may have failed while that was committed.
+        self.check_quorum_without(id, &voters).await?;
+        self.change_members(ChangeMembers::RemoveVoters([id].into()), false)
+            .await
     }
 
-    /// The remaining voters must have a working quorum among them.
-    fn check_quorum_without(
+    /// Removes a learner.
+    async fn forget(&self, id: ManagerId) -> Result<(), MembershipError> {
+        self.change_members(ChangeMembers::RemoveNodes([id].into()), false)
+            .await
+    }
+
+    /// The remaining voters, which must have a working quorum among them.
+    async fn check_quorum_without(
         &self,
         id: ManagerId,
         voters: &BTreeSet<ManagerId>,
-    ) -> Result<(), MembershipError> {
-        let left: Vec<_> = voters.iter().copied().filter(|v| *v != id).collect();
+    ) -> Result<BTreeSet<ManagerId>, MembershipError> {
+        let left: BTreeSet<_> = voters.iter().copied().filter(|v| *v != id).collect();
         if left.is_empty() {
             return Err(MembershipError::QuorumAtRisk(format!(
                 "manager {id} is the only voter: it can't be removed"
             )));
         }
-        let followers = followers(&self.raft);
-        let works = |v: &ManagerId| *v == self.me.id || followers.get(v).is_some_and(|f| f.fresh);
-        let healthy = left.iter().filter(|v| works(v)).count();
-        let quorum = left.len() / 2 + 1;
-        if healthy < quorum {
-            let dead: Vec<_> = left
-                .iter()
-                .filter(|v| !works(v))
-                .map(ToString::to_string)
-                .collect();
-            return Err(MembershipError::QuorumAtRisk(format!(
-                "without manager {id}, {quorum} of {} must work and only {healthy} do: bring back or remove manager {} first",
+        self.quorum_works(&left).await.map_err(|silent| {
+            let dead: Vec<_> = silent.iter().map(ToString::to_string).collect();
+            MembershipError::QuorumAtRisk(format!(
+                "without manager {id}, {} of {} must work and only {} do: bring back or remove manager {} first",
+                quorum(left.len()),
                 left.len(),
+                left.len() - dead.len(),
                 dead.join(", ")
-            )));
+            ))
+        })?;
+        Ok(left)
+    }
+
+    /// Whether a quorum of these voters works now, or else who is silent: each acknowledges something sent after this was asked.
+    /// What was heard before does not count. A change of the voters that can't be committed can't be taken
+    /// back either, and a voter that has died a moment ago may never return.
+    async fn quorum_works(&self, voters: &BTreeSet<ManagerId>) -> Result<(), Vec<ManagerId>> {
+        let (asked, until) = (InstantOf::<TypeConfig>::now(), Instant::now() + ROUND);
+        let mut metrics = self.raft.metrics();
+        loop {
+            let followers = followers(&self.raft);
+            let answered = |v: &ManagerId| {
+                followers
+                    .get(v)
+                    .and_then(|f| f.heard)
+                    .is_some_and(|at| at >= asked)
+            };
+            let silent: Vec<_> = voters
+                .iter()
+                .copied()
+                .filter(|v| *v != self.me.id && !answered(v))
+                .collect();
+            if voters.len() - silent.len() >= quorum(voters.len()) {
+                return Ok(());
+            }
+            if !matches!(timeout_at(until, metrics.changed()).await, Ok(Ok(()))) {
+                return Err(silent);
+            }
         }
-        Ok(())
     }
 
     async fn transfer(&self, to: Option<ManagerId>) -> Result<(), MembershipError> {
         let (voters, _) = self.members();
-        let followers = followers(&self.raft);
         let target = match to {
             Some(to) if to == self.me.id => return Ok(()),
             Some(to) if !voters.contains(&to) => return Err(MembershipError::Unknown(to)),
-            Some(to) if !followers.get(&to).is_some_and(|f| f.healthy) => {
+            Some(to) if !followers(&self.raft).get(&to).is_some_and(|f| f.healthy) => {
                 return Err(MembershipError::Conflict(format!(
                     "manager {to} has not answered for {HEALTHY:?}: it can't lead now"
                 )));
             }
             Some(to) => to,
-            None => followers
-                .iter()
-                // Raft counts the leader among those it hears from, and nobody has more of its log.
-                .filter(|(id, f)| **id != self.me.id && f.healthy && voters.contains(id))
-                .max_by_key(|(_, f)| f.matched)
-                .map(|(id, _)| *id)
-                .ok_or_else(|| MembershipError::Conflict("no other voter is healthy".into()))?,
+            None => self.furthest(&voters)?,
         };
+        self.lead_by(target).await
+    }
+
+    /// Who of these voters has most of this leader's log.
+    fn furthest(&self, voters: &BTreeSet<ManagerId>) -> Result<ManagerId, MembershipError> {
+        followers(&self.raft)
+            .iter()
+            // Raft counts the leader among those it hears from, and nobody has more of its log.
+            .filter(|(id, f)| **id != self.me.id && f.healthy && voters.contains(id))
+            .max_by_key(|(_, f)| f.matched)
+            .map(|(id, _)| *id)
+            .ok_or_else(|| MembershipError::Conflict("no other voter is healthy".into()))
+    }
+
+    async fn lead_by(&self, target: ManagerId) -> Result<(), MembershipError> {
         info!(to = target, "handing leadership over");
         self.raft
             .trigger()
@@ -299,45 +371,67 @@ impl Core {
     }
 }
 
-/// While this manager leads: finishes a change of the voters that an earlier leader left half-way, and
+/// While this manager leads: finishes changes of the membership that an earlier leader left half-way, and
 /// makes voters of learners that have caught up.
 pub(super) async fn tend(core: Arc<Core>) {
     let mut every = tokio::time::interval(TEND_EVERY);
     loop {
         every.tick().await;
-        if !matches!(core.route(), Route::Here) || core.leaves() {
+        if !matches!(core.route(), Route::Here) {
             continue;
         }
         let Ok(_turn) = core.changing.try_acquire() else {
             continue;
         };
-        let tended = match core.unfinished() {
-            true => core.finish().await,
-            false => match core.caught_up() {
-                Some(id) => {
-                    info!(manager = id, "promoting a learner that has caught up");
-                    core.change_members(ChangeMembers::AddVoterIds([id].into()), true)
-                        .await
-                }
-                None => Ok(()),
-            },
-        };
-        if let Err(error) = tended {
+        if let Err(error) = core.settle().await {
             warn!(%error, "the managers' membership is not settled yet; it will be tried again");
         }
     }
 }
 
 impl Core {
-    /// Whether this manager itself is being removed. It may lead a moment longer, and must not change the
-    /// membership any more: raft has no place for that.
-    fn leaves(&self) -> bool {
-        !self.members().1.contains(&self.me.id)
+    async fn settle(&self) -> Result<(), MembershipError> {
+        if self.unfinished() {
+            return self.finish().await;
+        }
+        let (voters, members) = self.members();
+        let mut learners = members.difference(&voters).copied();
+        if learners.clone().next().is_none() {
+            return Ok(());
+        }
+        // A learner was allowed to join before it became one; a removal takes that back first.
+        let state = self.confirmed_state().await?;
+        let retired = |id: &ManagerId| matches!(self.standing(*id), Standing::Member { incarnation } if !state.may_join(*id, incarnation));
+        if let Some(id) = learners.clone().find(retired) {
+            info!(manager = id, "removing a manager whose removal was left half-way");
+            return self.forget(id).await;
+        }
+        let last = self.raft.metrics().borrow_watched().last_log_index.unwrap_or(0);
+        let followers = followers(&self.raft);
+        // It has all but the last entries.
+        let caught_up = learners.find(|id| {
+            followers
+                .get(id)
+                .is_some_and(|f| f.healthy && f.matched.is_some_and(|at| at + CAUGHT_UP >= last))
+        });
+        match caught_up {
+            Some(id) => self.promote(id).await,
+            None => Ok(()),
+        }
     }
 
-    /// Takes the second step of a change of the voters.
-    async fn finish(&self) -> Result<(), MembershipError> {
-        self.change_members(ChangeMembers::AddVoterIds(BTreeSet::new()), true)
+    async fn promote(&self, id: ManagerId) -> Result<(), MembershipError> {
+        let mut voters = self.members().0;
+        voters.insert(id);
+        if let Err(silent) = self.quorum_works(&voters).await {
+            return Err(MembershipError::QuorumAtRisk(format!(
+                "manager {id} has caught up and can't vote yet: with it, {} of {} must work, and {silent:?} do not",
+                quorum(voters.len()),
+                voters.len()
+            )));
+        }
+        info!(manager = id, "promoting a learner that has caught up");
+        self.change_members(ChangeMembers::AddVoterIds([id].into()), true)
             .await
     }
 
@@ -351,17 +445,5 @@ impl Core {
             .get_joint_config()
             .len()
             > 1
-    }
-
-    /// A learner that has all but the last entries.
-    fn caught_up(&self) -> Option<ManagerId> {
-        let (voters, members) = self.members();
-        let last = self.raft.metrics().borrow_watched().last_log_index.unwrap_or(0);
-        let followers = followers(&self.raft);
-        members.difference(&voters).copied().find(|id| {
-            followers
-                .get(id)
-                .is_some_and(|f| f.healthy && f.matched.is_some_and(|at| at + CAUGHT_UP >= last))
-        })
     }
 }

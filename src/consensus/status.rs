@@ -6,21 +6,18 @@ use std::{
     time::Duration,
 };
 
-use openraft::{Instant, ServerState, async_runtime::watch::WatchReceiver};
+use openraft::{Instant, ServerState, alias::InstantOf, async_runtime::watch::WatchReceiver};
 
 use super::{
     core::{Core, Route},
     handle::{Leadership, ManagerStatus, Status},
     peers::{Request, Response},
-    types::Raft,
+    types::{Raft, TypeConfig},
 };
 use crate::model::{ManagerId, Revision};
 
 /// A manager that has acknowledged nothing to the leader for this long is not healthy.
 pub(super) const HEALTHY: Duration = Duration::from_secs(2);
-
-/// Several heartbeats.
-pub(super) const FRESH: Duration = Duration::from_millis(500);
 
 /// How often the status is looked at again without a change of raft's metrics.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -43,8 +40,8 @@ pub type Fatal = Arc<dyn Fn(Halt) + Send + Sync>;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Follower {
     pub healthy: bool,
-    /// Heard within [`FRESH`]: as near to "it works now" as can be told.
-    pub fresh: bool,
+    /// When the last message that it acknowledged was sent.
+    pub heard: Option<InstantOf<TypeConfig>>,
     pub matched: Option<Revision>,
 }
 
@@ -55,8 +52,7 @@ pub(super) fn followers(raft: &Raft) -> BTreeMap<ManagerId, Follower> {
     let heard = metrics.heartbeat.iter().flatten();
     heard
         .map(|(id, at)| {
-            let within = |span| at.as_ref().is_some_and(|at| at.elapsed() < span);
-            let (healthy, fresh) = (within(HEALTHY), within(FRESH));
+            let heard = at.as_deref().copied();
             let matched = metrics
                 .replication
                 .as_ref()
@@ -64,8 +60,8 @@ pub(super) fn followers(raft: &Raft) -> BTreeMap<ManagerId, Follower> {
             (
                 *id,
                 Follower {
-                    healthy,
-                    fresh,
+                    healthy: heard.is_some_and(|at| at.elapsed() < HEALTHY),
+                    heard,
                     matched: matched.map(|log_id| log_id.index),
                 },
             )

@@ -80,6 +80,15 @@ pub fn run(seed: u64, ticks: u64, plant: Plant) -> Report {
 #[ignore = "runs what another test orders"]
 fn process() {
     let Ok(order) = env::var(ORDER) else { return };
+    // To look into a run by hand: what the managers and raft say of it, with RUST_LOG.
+    if env::var("RUST_LOG").is_ok() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .without_time()
+            .init();
+    }
     let order: Order = serde_json::from_str(&order).unwrap();
     let report = run_here(order.seed, order.ticks, order.plant);
     fs::write(&order.trace, &report.trace).unwrap();

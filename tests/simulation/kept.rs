@@ -47,8 +47,22 @@ fn a_change_of_members_began_between_the_steps_of_another() {
     all_good(&[509, 749, 1157, 1685]);
 }
 
-/// A leader that had removed itself went on to change the membership, which raft's assertions forbid.
+/// A leader that had removed itself went on to change the membership, which raft's assertions forbid. Another
+/// one has to lead its removal.
 #[test]
 fn a_leader_that_had_left_promoted_a_learner() {
-    all_good(&[164, 295, 482, 979, 1024]);
+    all_good(&[164, 295, 482, 596, 979, 1024]);
+}
+
+/// A voter was removed while another one, dead for a few milliseconds and never to return, counted among the
+/// quorum that was left: the change could neither be committed nor taken back.
+#[test]
+fn a_dead_voter_counted_when_another_was_removed() {
+    all_good(&[2371]);
+}
+
+/// Chance broke nothing.
+#[test]
+fn a_run_without_trouble_is_given_some() {
+    all_good(&[2302]);
 }

@@ -32,6 +32,8 @@ pub struct Nemesis {
     slow_links: Vec<(u64, String, String)>,
     slow_disks: Vec<(u64, ManagerId)>,
     wiped: bool,
+    /// Whom it ordered to be removed.
+    leaving: BTreeSet<ManagerId>,
     directories: u64,
 }
 
@@ -45,6 +47,7 @@ impl Nemesis {
             slow_links: Vec::new(),
             slow_disks: Vec::new(),
             wiped: false,
+            leaving: BTreeSet::new(),
             directories: 1_000,
         }
     }
@@ -83,7 +86,8 @@ impl Nemesis {
         self.let_join(sim, world);
     }
 
-    fn make(&mut self, trouble: Trouble, sim: &mut Sim, world: &Shared) {
+    /// Makes this trouble now, for one of the running managers.
+    pub fn make(&mut self, trouble: Trouble, sim: &mut Sim, world: &Shared) {
         let Some(one) = world.borrow().running().choose(&mut self.rng).copied() else {
             return;
         };
@@ -204,6 +208,7 @@ impl Nemesis {
         if members.len() > 3 {
             if let Some(who) = members.choose(&mut self.rng) {
                 world.borrow_mut().happened.removals += 1;
+                self.leaving.insert(*who);
                 order(world, one, Order::Remove(*who));
             }
         } else if world.borrow().nodes.len() < 9 {
@@ -213,10 +218,15 @@ impl Nemesis {
         }
     }
 
-    /// Takes all data from one manager, once a run: with two it would be right to lose something.
+    /// Takes all data from one manager, once a run: with two it would be right to lose something. For the same
+    /// reason not while another one may be on its way out.
     fn wipe(&mut self, one: ManagerId, sim: &mut Sim, world: &Shared) {
         let whole = world.borrow().serving().len();
         if self.wiped || whole < 3 || !world.borrow().serving().contains(&one) {
+            return;
+        }
+        let loses = |id| world.borrow().truth.members().contains(id);
+        if !world.borrow().truth.spares(one) || self.leaving.iter().any(loses) {
             return;
         }
         self.wiped = true;

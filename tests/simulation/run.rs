@@ -16,7 +16,7 @@ use crate::{
     nemesis::{self, Nemesis},
     net,
     oracle::Counts,
-    plan::Plan,
+    plan::{Plan, Trouble},
     plant::Plant,
     storage::End,
     world::{Happened, Shared, Standing, World},
@@ -25,6 +25,9 @@ use crate::{
 /// How long, in milliseconds of simulated time, a healed cluster may take to serve through every member
 /// and to settle.
 const WITHIN: u64 = 10_000;
+
+/// So long before the heal, in milliseconds, one manager is killed if chance has broken nothing by then.
+const LATE: u64 = 1_000;
 
 /// What a run showed.
 #[derive(Debug, Serialize, Deserialize)]
@@ -132,6 +135,10 @@ fn drive(seed: u64, ticks: u64, sim: &mut Sim, world: &Shared) -> Result<u64, St
     };
     while world.borrow().now < ticks {
         nemesis.step(sim, world);
+        let now = world.borrow().now;
+        if now + LATE == ticks && world.borrow().happened.broke() == 0 {
+            nemesis.make(Trouble::Kill, sim, world);
+        }
         tick(sim)?;
     }
     world.borrow_mut().note("heals");
@@ -236,12 +243,10 @@ fn see_ends(rng: &mut StdRng, sim: &mut Sim, world: &Shared) {
 /// A run in which nothing happened must not count as a good one.
 fn proves_something(world: &World) -> Result<(), String> {
     let (counts, happened) = (world.oracle.counts, world.happened);
-    let crashes = happened.kills + happened.power_cuts + happened.storage_deaths;
-    let cuts = happened.partitions + happened.one_way;
     if counts.written < world.now / 1_000 || counts.read < world.now / 2_500 {
         return Err(format!("this proves nothing: {counts:?} in {} ms", world.now));
     }
-    if crashes + cuts == 0 || happened.leaders == 0 || happened.full_checks == 0 {
+    if happened.broke() == 0 || happened.leaders == 0 || happened.full_checks == 0 {
         return Err(format!("this proves nothing: {happened:?}"));
     }
     Ok(())

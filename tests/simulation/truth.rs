@@ -64,6 +64,13 @@ impl Truth {
         self.members.keys().copied().collect()
     }
 
+    /// Whether the others can go on when this one never comes back.
+    pub fn spares(&self, id: ManagerId) -> bool {
+        self.voters
+            .iter()
+            .all(|voters| !voters.contains(&id) || voters.len() > 2)
+    }
+
     /// Whether a manager was a member and was removed.
     pub fn lost_member(&self, id: ManagerId) -> bool {
         self.gone.contains(&id)

@@ -88,6 +88,13 @@ pub struct Happened {
     pub full_checks: u64,
 }
 
+impl Happened {
+    /// How often a manager or the network between them failed.
+    pub fn broke(&self) -> u64 {
+        self.kills + self.power_cuts + self.storage_deaths + self.partitions + self.one_way
+    }
+}
+
 pub struct World {
     /// Milliseconds since the start.
     pub now: u64,
