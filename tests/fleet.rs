@@ -223,6 +223,7 @@ impl Runner {
                         }
                         sent
                     }
+                    Ok(Some(FromManager::Echo { number })) => writer.send(&FromRunner::Echo { number }).await,
                     _ => return,
                 },
             };

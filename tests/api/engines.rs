@@ -75,7 +75,10 @@ async fn an_engine_over_tls_is_watched_as_soon_as_its_keys_are_there() {
     engine(&client, "far", "which file to put where", |e| told(e, &missing)).await;
     // Somebody else's papers are no way in, whichever side looks first.
     Papers::new().put(&dir);
-    engine(&client, "far", "another CA", |e| told(e, "invalid peer certificate")).await;
+    engine(&client, "far", "another CA", |e| {
+        told(e, "invalid peer certificate")
+    })
+    .await;
     papers.put(&dir);
     std::fs::write(dir.join("key.pem"), "rubbish").unwrap();
     engine(&client, "far", "a garbled key", |e| {
