@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     command::{ClusterCommand, Command, Condition, ConfigCommand, Proposal, RequestKey},
-    model::{ContainerId, Millis, Sample, Sampled, TokenId},
+    model::{ContainerId, Millis, RoundTrip, Sample, Sampled, Sight, TokenId},
     state::State,
     wire::fuzzing::{frame, frames},
 };
