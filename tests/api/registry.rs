@@ -106,7 +106,7 @@ async fn containers_and_engines_are_registered_and_removed() {
     );
     assert_eq!(
         client.containers(&Page::default()).await.unwrap().items,
-        [container.clone()]
+        std::slice::from_ref(&container)
     );
     let stats = client.container_stats("box", Millis(0)).await.unwrap();
     assert_eq!(
@@ -169,7 +169,7 @@ async fn a_container_is_cordoned_and_uncordoned() {
     assert_eq!(cordoned.cordoned.as_deref(), Some("its disk is failing"));
     assert_eq!(
         client.containers(&Page::default()).await.unwrap().items,
-        [cordoned.clone()]
+        std::slice::from_ref(&cordoned)
     );
     client
         .deploy_agent(&spec(r#"{"name":"web","command":"sleep"}"#))
