@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use quorate::{
-    client::{Client, Condition, Page, types::AgentView},
+    client::{Client, ClientError, Condition, Page, types::AgentView},
     model::{AgentSpec, AgentState, ContainerState},
 };
 use support::{Cluster, runner::Runner};
@@ -39,9 +39,7 @@ impl Fleet {
             agents: Vec::new(),
         };
         fleet
-            .until("all are ready", async |fleet| {
-                fleet.count(ContainerState::Ready).await == RUNNERS
-            })
+            .until("all are ready", async |fleet| fleet.all_are_ready().await)
             .await;
         for n in 0..RUNNERS {
             let spec = serde_json::json!({"name": format!("a{n}"), "command": "sleep", "args": ["1000"]});
@@ -50,11 +48,11 @@ impl Fleet {
         }
         fleet
             .until("all agents run", async |fleet| {
-                let agents = fleet.agents().await;
-                agents.iter().all(|agent| agent.state == AgentState::Running)
+                let runs = |agent: &AgentView| agent.state == AgentState::Running;
+                fleet.agents().await.is_ok_and(|agents| agents.iter().all(runs))
             })
             .await;
-        fleet.agents = fleet.agents().await;
+        fleet.agents = fleet.agents().await.unwrap();
         fleet
     }
 
@@ -62,13 +60,19 @@ impl Fleet {
         self.cluster.eventually(what, async || holds(self).await).await;
     }
 
-    async fn agents(&self) -> Vec<AgentView> {
-        self.client.agents(&Page::default()).await.unwrap().items
+    async fn agents(&self) -> Result<Vec<AgentView>, ClientError> {
+        Ok(self.client.agents(&Page::default()).await?.items)
     }
 
-    async fn count(&self, state: ContainerState) -> usize {
-        let all = self.client.containers(&Page::default()).await.unwrap().items;
-        all.iter().filter(|container| container.state == state).count()
+    async fn count(&self, state: ContainerState) -> Result<usize, ClientError> {
+        let all = self.client.containers(&Page::default()).await?.items;
+        Ok(all.iter().filter(|container| container.state == state).count())
+    }
+
+    async fn all_are_ready(&self) -> bool {
+        self.count(ContainerState::Ready)
+            .await
+            .is_ok_and(|count| count == RUNNERS)
     }
 
     fn signal_three(&self, signal: Signal) {
@@ -77,12 +81,21 @@ impl Fleet {
 
     /// Every agent is where it was, under the epoch it had.
     async fn nobody_moved(&self) {
-        assert_eq!(self.count(ContainerState::Lost).await, 0);
+        assert_eq!(self.count(ContainerState::Lost).await.unwrap(), 0);
         let places = |agents: &[AgentView]| {
             let all = agents.iter().map(|a| (a.name.clone(), a.container, a.epoch));
             all.collect::<Vec<_>>()
         };
-        assert_eq!(places(&self.agents().await), places(&self.agents));
+        assert_eq!(places(&self.agents().await.unwrap()), places(&self.agents));
+    }
+
+    /// How many agents run under another epoch than before.
+    async fn moved(&self) -> usize {
+        let now = self.agents().await.unwrap_or_default().into_iter();
+        let moved = |(now, then): &(AgentView, &AgentView)| {
+            now.epoch > then.epoch && now.state == AgentState::Running
+        };
+        now.zip(&self.agents).filter(moved).count()
     }
 
     /// Three runners are stopped, and the breaker is open in the eyes of every manager.
@@ -113,8 +126,8 @@ async fn a_third_that_is_stopped_at_once_is_kept_until_an_operator_lifts_the_bre
     assert!(health.checks.iter().any(|c| c.name == "breaker" && !c.healthy));
     fleet
         .until("the metric says so", async |fleet| {
-            let metrics = fleet.client.get("/metrics").await.unwrap().body;
-            String::from_utf8_lossy(&metrics).contains("quorate_breaker_open 1")
+            let metrics = fleet.client.get("/metrics").await;
+            metrics.is_ok_and(|shown| String::from_utf8_lossy(&shown.body).contains("quorate_breaker_open 1"))
         })
         .await;
 
@@ -132,11 +145,8 @@ async fn a_third_that_is_stopped_at_once_is_kept_until_an_operator_lifts_the_bre
         .until(
             "the three are lost and their agents run elsewhere",
             async |fleet| {
-                let moved = fleet.agents().await.into_iter().zip(&fleet.agents);
-                let moved = moved
-                    .filter(|(now, then)| now.epoch > then.epoch && now.state == AgentState::Running)
-                    .count();
-                moved == 3 && fleet.count(ContainerState::Lost).await == 3
+                let lost = fleet.count(ContainerState::Lost).await;
+                fleet.moved().await == 3 && lost.is_ok_and(|lost| lost == 3)
             },
         )
         .await;
@@ -151,13 +161,11 @@ async fn a_third_that_comes_back_closes_the_breaker_and_nothing_moved() {
     fleet.signal_three(Signal::SIGCONT);
     fleet
         .until("the breaker closes by itself", async |fleet| {
-            !fleet.client.breaker().await.unwrap().open
+            fleet.client.breaker().await.is_ok_and(|breaker| !breaker.open)
         })
         .await;
     fleet
-        .until("all are ready", async |fleet| {
-            fleet.count(ContainerState::Ready).await == RUNNERS
-        })
+        .until("all are ready", async |fleet| fleet.all_are_ready().await)
         .await;
     fleet.nobody_moved().await;
 }

@@ -67,10 +67,11 @@ fn summed_up(samples: &[SampleView]) -> Vec<Summary> {
         let sum: u128 = values.clone().map(u128::from).sum();
         // No more than the largest of them; without any there is none of the others either.
         let mean = u64::try_from(sum / samples.len().max(1) as u128).unwrap_or(u64::MAX);
-        let (least, most) = (values.clone().min()?, values.clone().max()?);
+        let (least, most) = (values.clone().min()?, values.max()?);
+        let last = of(&samples.last()?.sample);
         Some(Summary {
             figure,
-            cells: [least, mean, most, values.clone().next_back()?].map(show),
+            cells: [least, mean, most, last].map(show),
         })
     };
     FIGURES.into_iter().filter_map(of).collect()
