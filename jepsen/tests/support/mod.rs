@@ -2,8 +2,10 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+#[path = "../../../tests/support/ports.rs"]
+mod ports;
+
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,17 +13,22 @@ use std::time::Duration;
 use jepsen::workload::{Endpoint, Stage};
 use quorate::client::Client;
 
+use self::ports::Ports;
+
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster that ends with this.
-pub struct Dev(Child);
+pub struct Dev {
+    child: Child,
+    _ports: Ports,
+}
 
 impl Drop for Dev {
     fn drop(&mut self) {
         // Its managers end with it.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -41,14 +48,9 @@ fn binary() -> PathBuf {
     path
 }
 
-/// A port with free ones above it.
-fn port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("some port is free");
-    let port = listener.local_addr().expect("it is bound").port();
-    port.min(60_000)
-}
-
 pub fn start(dir: &Path) -> Dev {
+    // Three managers, ten ports apart, with three ports each.
+    let ports = Ports::take(23);
     let mut child = Command::new(binary())
         .args([
             "dev",
@@ -57,7 +59,7 @@ pub fn start(dir: &Path) -> Dev {
             "--runners",
             "2",
             "--port",
-            &port().to_string(),
+            &ports.first.to_string(),
             "--data",
         ])
         .arg(dir)
@@ -68,7 +70,7 @@ pub fn start(dir: &Path) -> Dev {
     let mut ready = String::new();
     let mut out = BufReader::new(child.stdout.take().expect("it was asked for"));
     out.read_line(&mut ready).expect("it says when it is ready");
-    let dev = Dev(child);
+    let dev = Dev { child, _ports: ports };
     assert!(ready.starts_with("ready"), "{ready}");
     dev
 }
