@@ -2,9 +2,13 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+#[allow(clippy::duplicate_mod)] // `support`, where it is beside this, has it too
+#[path = "ports.rs"]
+mod ports;
+
 use std::{
     fs::File,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -12,12 +16,15 @@ use std::{
 use nix::{sys::signal::Signal, unistd::Pid};
 use tempfile::TempDir;
 
+use self::ports::Ports;
+
 /// How long it may take to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct RedisServer {
     dir: TempDir,
     port: u16,
+    _ports: Ports,
     child: Option<Child>,
 }
 
@@ -29,14 +36,12 @@ impl Drop for RedisServer {
 
 impl RedisServer {
     pub fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        // Held while it is stopped, too.
+        let ports = Ports::take(1);
         let mut server = Self {
             dir: TempDir::new().unwrap(),
-            port,
+            port: ports.first,
+            _ports: ports,
             child: None,
         };
         server.run();
