@@ -194,10 +194,10 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Res
     request_body = NetworkRequest,
     responses(
         (status = 201, body = NetworkChanged),
-        (status = 404, description = "There is no such engine, or no such driver"),
+        (status = 404, description = "There is no such engine"),
         (status = 409, description = "It has a network of this name, or refuses"),
         (status = 502, description = "The engine is not reached from this manager, or it failed"),
-        (status = 504, description = "The engine's answer did not come: list the networks"),
+        (status = 504, description = "The engine's answer did not come, as when it looks for a driver that it has not: list the networks"),
     ))]
 pub(super) async fn create(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let mut asked = Asked::change(&app, request).await?;
