@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use openraft::{ServerState, async_runtime::watch::WatchReceiver};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{
@@ -22,6 +23,9 @@ const ASK_EVERY: Duration = Duration::from_millis(250);
 
 /// How often a manager without a leader asks whether it still is a member.
 const DOUBT_EVERY: Duration = Duration::from_secs(2);
+
+/// How often a manager that can't form its cluster yet says whom it waits for.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What a manager without any log does first.
 #[derive(Debug, Clone)]
@@ -49,41 +53,68 @@ pub(super) async fn run(core: Arc<Core>, first: First, info: PeerInfo, fatal: Fa
 /// begin again beside a cluster that knows it.
 async fn form(core: &Core, peers: BTreeMap<ManagerId, PeerInfo>) -> Result<(), String> {
     let lowest = peers.keys().next() == Some(&core.me.id);
+    let mut told = Instant::now();
     while !matches!(core.raft.is_initialized().await, Ok(true)) {
         // Asked anew each time: who was wiped meanwhile has another incarnation.
-        let members = blank_members(core, &peers).await?;
-        if lowest && members.len() == peers.len() {
+        let (members, missing) = blank_members(core, &peers).await?;
+        if lowest && missing.is_empty() {
             info!(managers = members.len(), "forming a cluster");
             if let Err(error) = core.raft.initialize(members).await {
                 warn!(%error, "the cluster was not formed");
             }
+        } else if !missing.is_empty() && told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            warn!(
+                missing = missing.join("; "),
+                "waiting for all managers before the cluster is formed"
+            );
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
     Ok(())
 }
 
-/// Those of the managers that answer and have no cluster yet, this one among them.
+/// Those of the managers that answer and have no cluster yet, this one among them, and why the others
+/// are missing.
 ///
 /// # Errors
-/// When one of them has a cluster that this manager can't be part of.
+/// When there is a cluster that this manager can't be part of.
 async fn blank_members(
     core: &Core,
     peers: &BTreeMap<ManagerId, PeerInfo>,
-) -> Result<BTreeMap<ManagerId, Member>, String> {
+) -> Result<(BTreeMap<ManagerId, Member>, Vec<String>), String> {
     let me = core.me;
     let mut members = BTreeMap::new();
+    let mut missing = Vec::new();
     for (id, info) in peers {
         let incarnation = if *id == me.id {
             me.incarnation
         } else {
-            let Ok((incarnation, probe)) = probe(core, *id, info).await else {
-                continue;
+            let (incarnation, probe) = match probe(core, *id, info).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    missing.push(format!("manager {id} at {}: {error}", info.peer));
+                    continue;
+                }
             };
+            // Whoever lives there may have taken the place of one that was removed: what it knows
+            // counts all the same.
             match (probe.initialized, probe.knows) {
+                (false, _) if probe.id != *id => {
+                    missing.push(format!(
+                        "manager {id}: manager {} is at {}, check the peer addresses",
+                        probe.id, info.peer
+                    ));
+                    continue;
+                }
                 (false, _) => incarnation,
                 // Known as itself: the others will be in touch.
-                (true, Some(known)) if known == me.incarnation => continue,
+                (true, Some(known)) if known == me.incarnation => {
+                    missing.push(format!(
+                        "manager {id} has a cluster with this manager and will be in touch"
+                    ));
+                    continue;
+                }
                 (true, Some(_)) => {
                     return Err(format!(
                         "manager {} is known to the cluster with another data directory: its data were lost, so it can't come back as itself; remove it and join it as a new manager",
@@ -92,8 +123,8 @@ async fn blank_members(
                 }
                 (true, None) => {
                     return Err(format!(
-                        "manager {id} has a cluster without manager {}: join it with a join token instead",
-                        me.id
+                        "manager {} at {} has a cluster without manager {}: join it with a join token instead",
+                        probe.id, info.peer, me.id
                     ));
                 }
             }
@@ -101,10 +132,11 @@ async fn blank_members(
         let info = info.clone();
         members.insert(*id, Member { info, incarnation });
     }
-    Ok(members)
+    Ok((members, missing))
 }
 
-/// Asks a manager what it knows; returns its incarnation too.
+/// Asks the manager at an address what it knows, whichever manager that is by now; returns its
+/// incarnation too.
 async fn probe(core: &Core, id: ManagerId, info: &PeerInfo) -> io::Result<(u64, Probe)> {
     let (_, incarnation) = peers::open(&*core.dial, core.me, Lane::Join, id, info, None).await?;
     let member = Member {

@@ -358,19 +358,15 @@ impl Core {
     }
 
     fn probe(&self, from: ManagerId) -> Probe {
-        match self.standing(from) {
-            Standing::Unformed => Probe {
-                initialized: false,
-                knows: None,
-            },
-            Standing::Member { incarnation } => Probe {
-                initialized: true,
-                knows: Some(incarnation),
-            },
-            Standing::Stranger => Probe {
-                initialized: true,
-                knows: None,
-            },
+        let (initialized, knows) = match self.standing(from) {
+            Standing::Unformed => (false, None),
+            Standing::Member { incarnation } => (true, Some(incarnation)),
+            Standing::Stranger => (true, None),
+        };
+        Probe {
+            id: self.me.id,
+            initialized,
+            knows,
         }
     }
 

@@ -20,7 +20,11 @@ use std::{
 use futures::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver;
 use tempfile::TempDir;
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 use super::*;
 use crate::{

@@ -189,6 +189,8 @@ impl From<ForwardError> for ProposeError {
 /// What a manager says of itself to one that is about to start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Probe {
+    /// Who answers: at an address that was known, another manager may live by now.
+    pub id: ManagerId,
     /// Whether it has a membership.
     pub initialized: bool,
     /// The incarnation that its membership holds for the one who asks.

@@ -2,32 +2,34 @@
 
 use super::*;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_joiner_is_promoted_and_a_removed_manager_is_refused() {
-    let net = Net::default();
-    let mut managers = three(&net).await;
+/// Lets manager `id` in, through those at two addresses, and waits until it votes.
+async fn join(net: &Net, at: &Manager, id: ManagerId, known: &[ManagerId]) -> Manager {
     let allocate = ClusterCommand::AllocateManager {
         token: JoinTokenId(2),
-        incarnation: 104,
+        incarnation: 100 + id,
     };
-    let reply = managers[1]
+    let reply = at
         .consensus
         .propose(None, Command::Cluster(allocate))
         .await
         .unwrap();
-    assert_eq!(reply.result, Ok(Outcome::ManagerAllocated(4)));
-    let known = vec![(2, info(2)), (3, info(3))];
+    assert_eq!(reply.result, Ok(Outcome::ManagerAllocated(id)));
+    let known = known.iter().map(|id| (*id, info(*id))).collect();
     let dir = Arc::new(TempDir::new().unwrap());
-    let joined = Manager::start(&net, 4, 104, dir, First::Join(known.clone())).await;
+    let joined = Manager::start(net, id, 100 + id, dir, First::Join(known)).await;
     eventually("it votes", || {
-        joined
-            .consensus
-            .status()
-            .managers
-            .get(&4)
-            .is_some_and(|m| m.voter)
+        let managers = joined.consensus.status().managers;
+        managers.get(&id).is_some_and(|m| m.voter)
     })
     .await;
+    joined
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_joiner_is_promoted_and_a_removed_manager_is_refused() {
+    let net = Net::default();
+    let mut managers = three(&net).await;
+    let joined = join(&net, &managers[1], 4, &[2, 3]).await;
     managers[0].consensus.remove_manager(4).await.unwrap();
     eventually("it is gone", || {
         !managers[0].consensus.status().managers.contains_key(&4)
@@ -39,6 +41,7 @@ async fn a_joiner_is_promoted_and_a_removed_manager_is_refused() {
     joined.stop(&net).await;
     // Its id is spent: neither with its old data nor with new data may it come back under it.
     let dir = Arc::new(TempDir::new().unwrap());
+    let known = vec![(2, info(2)), (3, info(3))];
     let mut again = Manager::start(&net, 4, 104, dir, First::Join(known)).await;
     let why = again.fatal.recv().await.unwrap();
     assert!(why.contains("no right to join"), "{why}");
@@ -61,6 +64,34 @@ async fn a_wiped_manager_may_not_come_back_as_itself() {
         wiped.consensus.state().cluster_id().is_none(),
         "it was given the log all the same"
     );
+}
+
+/// Nobody at the addresses it knows is who it was; it must learn all the same that it is known with the
+/// data it lost, and a new one finds its way in through the same addresses.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_founder_whose_peers_were_replaced_is_told() {
+    let net = Net::default();
+    let mut managers = three(&net).await;
+    for (old, new) in [(3, 4), (2, 5)] {
+        let joined = join(&net, &managers[0], new, &[1]).await;
+        managers[0].consensus.remove_manager(old).await.unwrap();
+        let place = managers.iter().position(|m| m.consensus.id() == old).unwrap();
+        managers.remove(place).stop(&net).await;
+        let mut listeners = net.listeners.lock().unwrap();
+        let successor = listeners[&info(new).peer].clone();
+        listeners.insert(info(old).peer, successor);
+        drop(listeners);
+        managers.push(joined);
+    }
+    managers.remove(0).stop(&net).await;
+    let peers = (1..=3).map(|id| (id, info(id))).collect();
+    let empty = Arc::new(TempDir::new().unwrap());
+    let mut wiped = Manager::start(&net, 1, 999, empty, First::Form(peers)).await;
+    let why = timeout(Duration::from_secs(20), wiped.fatal.recv()).await;
+    let why = why.expect("it waits for ever").unwrap();
+    assert!(why.contains("its data were lost"), "{why}");
+    let sixth = join(&net, &managers[0], 6, &[2, 3]).await;
+    sixth.put("k", "v").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
