@@ -93,6 +93,15 @@ pub fn lives(dir: &Path) -> Result<BTreeMap<String, Vec<Life>>> {
     Ok(all)
 }
 
+/// Whether an agent acted within the last second.
+pub fn acts(dir: &Path, agent: &str) -> bool {
+    let (Ok(now), Ok(all)) = (now(), lives(dir)) else {
+        return false;
+    };
+    let recent = |life: &Life| life.last.saturating_add(1_000_000_000) >= now;
+    all.get(agent).is_some_and(|lives| lives.iter().any(recent))
+}
+
 fn parts(name: &str) -> Option<(&str, u64, u32)> {
     let (rest, pid) = name.rsplit_once('.')?;
     let (agent, epoch) = rest.rsplit_once('.')?;

@@ -28,6 +28,9 @@ const HARMLESS: &[&str] = &[
 /// So long after another fault, in nanoseconds, an end may still be of its making: a lease, and the time to find a manager.
 const AFTERMATH: u64 = 20_000_000_000;
 
+/// A life may have ended so long after it last acted, in nanoseconds: a beat, and the time that processors gave to others.
+const BEAT: u64 = 500_000_000;
+
 /// A life that acted so shortly before it was looked at goes on, in nanoseconds.
 const FRESH: u64 = 5_000_000_000;
 
@@ -101,9 +104,9 @@ pub fn not_without_a_cause(history: &History, workload: &str) -> Verdict {
         .into_iter()
         .filter(|window| !HARMLESS.contains(&window.fault.as_str()) && window.fault != "violation")
         .collect();
-    let caused = |time: u64| {
+    let caused = |from: u64, to: u64| {
         let mut causes = causes.iter();
-        causes.any(|cause| cause.from <= time && time <= cause.to.saturating_add(AFTERMATH))
+        causes.any(|cause| cause.from <= to && from <= cause.to.saturating_add(AFTERMATH))
     };
     for call in calls.iter().filter(|call| call.f() == "containers") {
         let Some(end) = call.end else { continue };
@@ -114,7 +117,7 @@ pub fn not_without_a_cause(history: &History, workload: &str) -> Verdict {
             .flatten()
         {
             findings.looked();
-            if one[1] == "lost" && !caused(end.time) {
+            if one[1] == "lost" && !caused(end.time, end.time) {
                 findings.wrong(format!("{} is lost", one[0]), &[call]);
             }
         }
@@ -128,7 +131,8 @@ pub fn not_without_a_cause(history: &History, workload: &str) -> Verdict {
         for (agent, lives) in &told.lives {
             for life in lives {
                 findings.looked();
-                if life.last.saturating_add(FRESH) < told.now && !caused(at(life.last)) {
+                let last = at(life.last);
+                if life.last.saturating_add(FRESH) < told.now && !caused(last, last.saturating_add(BEAT)) {
                     let (pid, epoch) = (life.pid, life.epoch);
                     findings.wrong(format!("process {pid} of {agent}, epoch {epoch}, ended"), &[]);
                 }

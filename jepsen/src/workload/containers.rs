@@ -69,15 +69,22 @@ async fn deploy(hand: &mut Hand, name: &str, stage: &Stage) -> Outcome {
     hand.call(Ask::new("deploy", name, Value::Null), answer).await
 }
 
-/// What the managers say of an agent. With `runs`, any other state is no answer.
-async fn look(hand: &mut Hand, name: &str, runs: bool) -> Outcome {
+/// What the managers say of an agent. With `lives`, that it runs is the only answer, and only once it acts as well:
+/// what the managers know is as old as the last word of its runner, which may be about to come back.
+async fn look(hand: &mut Hand, name: &str, lives: Option<&Path>) -> Outcome {
     let client = hand.manager().client.clone();
+    let not_yet = |why: String| Outcome {
+        error: Some(why),
+        ..Outcome::of_read(&ClientError::Answer(String::new()))
+    };
     let answer = async {
         match client.agent(name).await {
-            Ok(agent) if runs && agent.state != AgentState::Running => Outcome {
-                error: Some(format!("{:?}: {}", agent.state, agent.reason)),
-                ..Outcome::of_read(&ClientError::Answer(String::new()))
-            },
+            Ok(agent) if lives.is_some() && agent.state != AgentState::Running => {
+                not_yet(format!("{:?}: {}", agent.state, agent.reason))
+            }
+            Ok(_) if lives.is_some_and(|dir| !beat::acts(dir, name)) => {
+                not_yet("it is said to run, and does not act".to_owned())
+            }
             Ok(agent) => Outcome::ok(
                 Some(json!({"state": agent.state, "epoch": agent.epoch, "container": agent.container_name})),
                 Notes::default(),
@@ -85,7 +92,7 @@ async fn look(hand: &mut Hand, name: &str, runs: bool) -> Outcome {
             Err(error) => Outcome::of_read(&error),
         }
     };
-    let f = if runs { "runs" } else { "look" };
+    let f = if lives.is_some() { "runs" } else { "look" };
     hand.call(Ask::new(f, name, Value::Null), answer).await
 }
 
@@ -117,19 +124,19 @@ impl Step for Deploying<'_> {
             deploy(hand, &name, self.stage).await;
         } else if deployed > 0 && hand.rng.random_bool(0.7) {
             let name = name(hand.rng.random_range(0..deployed));
-            look(hand, &name, false).await;
+            look(hand, &name, None).await;
         } else {
             containers(hand).await;
         }
     }
 }
 
-struct Runs(String);
+struct Runs<'a>(String, &'a Path);
 
 #[async_trait]
-impl LastRead for Runs {
+impl LastRead for Runs<'_> {
     async fn read(&self, hand: &mut Hand) -> Outcome {
-        look(hand, &self.0, true).await
+        look(hand, &self.0, Some(self.1)).await
     }
 }
 
@@ -161,7 +168,7 @@ impl Workload for Containers {
 
     async fn final_reads(&self, ctx: WorkloadContext) {
         let agents: Vec<_> = (0..self.next.load(Ordering::Relaxed))
-            .map(|number| Runs(name(number)))
+            .map(|number| Runs(name(number), &ctx.stage.lives))
             .collect();
         // What does not run in time is told by the checker; the lives are wanted all the same.
         let _ = timeout(RUN_WITHIN, read_at_the_end(&ctx, NAME, &agents)).await;

@@ -74,6 +74,34 @@ fn ends_have_a_cause() {
     ));
 }
 
+/// With a fault that strikes runners at a millisecond of the clock that lives go by.
+fn struck_at(moment: u64, lives: &[String]) -> Verdict {
+    let text = format!(
+        "1 invoke containers - null
+        1 ok containers - [[\"box-4\",\"ready\"]]
+        nemesis info start-runner-kill - null
+        {}",
+        told(lives)
+    );
+    let mut history = history("containers", &text);
+    for op in &mut history.ops {
+        match op.f.as_str() {
+            "start-runner-kill" => op.time = moment * 1_000_000,
+            "lives" => op.time = NOW * 1_000_000,
+            _ => {}
+        }
+    }
+    containers::not_without_a_cause(&history, "containers")
+}
+
+#[test]
+fn a_life_ends_after_the_last_time_it_acted() {
+    let ended = [life(5, 10, NOW - 20_000)];
+    holds(&struck_at(NOW - 20_000, &ended));
+    holds(&struck_at(NOW - 19_996, &ended));
+    breaks(&struck_at(NOW - 19_000, &ended), "ended");
+}
+
 fn run_at_the_end(runs: &str, lives: &[String]) -> Verdict {
     let text = format!(
         "0 invoke deploy c0 null
