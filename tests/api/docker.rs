@@ -11,7 +11,13 @@ use std::{
 pub const SOCKET: &str = "/var/run/docker.sock";
 
 pub fn docker(args: &[&str]) -> Result<String, String> {
+    docker_at(&format!("unix://{SOCKET}"), args)
+}
+
+/// What the docker command says of the engine at `host`.
+pub fn docker_at(host: &str, args: &[&str]) -> Result<String, String> {
     let output = Command::new("docker")
+        .args(["--host", host])
         .args(args)
         .output()
         .map_err(|e| e.to_string())?;
@@ -25,6 +31,7 @@ pub fn docker(args: &[&str]) -> Result<String, String> {
 
 /// An image with a shell in it, and what was made on the engine.
 pub struct Yard {
+    host: String,
     image: String,
     made: RefCell<Vec<String>>,
     networks: RefCell<Vec<String>>,
@@ -33,9 +40,15 @@ pub struct Yard {
 impl Yard {
     /// `None`, with the reason printed, where no engine answers; in CI that is a failure.
     pub fn new() -> Option<Self> {
+        Self::at(format!("unix://{SOCKET}"))
+    }
+
+    /// On the engine at `host`.
+    pub fn at(host: String) -> Option<Self> {
         let image = fresh("quorate-test");
-        match import(&image) {
+        match import(&host, &image) {
             Ok(()) => Some(Self {
+                host,
                 image,
                 made: RefCell::default(),
                 networks: RefCell::default(),
@@ -55,8 +68,12 @@ impl Yard {
         args.extend(options);
         args.extend([self.image.as_str(), "/bin/sleep", "1000"]);
         self.made.borrow_mut().push(name.clone());
-        let id = docker(&args).unwrap();
+        let id = self.docker(&args).unwrap();
         (name, id)
+    }
+
+    pub fn docker(&self, args: &[&str]) -> Result<String, String> {
+        docker_at(&self.host, args)
     }
 
     /// A name for a network, which is removed at the end if it is there.
@@ -70,12 +87,12 @@ impl Yard {
 impl Drop for Yard {
     fn drop(&mut self) {
         for name in self.made.borrow().iter() {
-            let _ = docker(&["rm", "-f", name]);
+            let _ = self.docker(&["rm", "-f", name]);
         }
         for name in self.networks.borrow().iter() {
-            let _ = docker(&["network", "rm", name]);
+            let _ = self.docker(&["network", "rm", name]);
         }
-        if let Err(error) = docker(&["rmi", "-f", &self.image]) {
+        if let Err(error) = self.docker(&["rmi", "-f", &self.image]) {
             eprintln!("the image {} stays: {error}", self.image);
         }
     }
@@ -85,8 +102,8 @@ fn fresh(kind: &str) -> String {
     format!("{kind}-{:016x}", rand::random::<u64>())
 }
 
-fn import(image: &str) -> Result<(), String> {
-    docker(&["version", "--format", "{{.Server.Version}}"])?;
+fn import(host: &str, image: &str) -> Result<(), String> {
+    docker_at(host, &["version", "--format", "{{.Server.Version}}"])?;
     let root = tempfile::tempdir().map_err(|e| e.to_string())?;
     let bin = root.path().join("bin");
     fs::create_dir(&bin).map_err(|e| e.to_string())?;
@@ -102,7 +119,7 @@ fn import(image: &str) -> Result<(), String> {
         .output()
         .map_err(|e| format!("tar: {e}"))?;
     let mut import = Command::new("docker")
-        .args(["import", "-", image])
+        .args(["--host", host, "import", "-", image])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    daemon::Daemon,
     docker::{SOCKET, Yard, docker},
     manager::{Http, Manager, PATIENCE},
     proxy::{Mode, Papers, Proxy},
@@ -91,6 +92,55 @@ async fn an_engine_over_tls_is_watched_as_soon_as_its_keys_are_there() {
     let (name, _) = yard.run(&[]);
     let found = container(&client, &name, |_| true).await;
     assert_eq!(found.engine, Some(client.engine("far").await.unwrap().id));
+    manager.stop().await;
+}
+
+/// A real engine that is killed takes no container with it, and is taken up again when it is back.
+async fn outlives_its_engine(daemon: &mut Daemon, manager: &Manager) {
+    let Some(yard) = Yard::at(daemon.socket()) else {
+        return;
+    };
+    let (client, none) = (manager.client(), ["--network", "none"]);
+    add(&manager.http(), "far", &daemon.url()).await;
+    let connected = |e: &EngineView| e.state == EngineState::Connected;
+    let id = engine(&client, "far", "watched", connected).await.id;
+    let (first, _) = yard.run(&none);
+    let known = container(&client, &first, |c| c.engine == Some(id)).await;
+    daemon.kill();
+    let unreachable = |e: &EngineView| e.state == EngineState::Unreachable;
+    engine(&client, "far", "its end is seen", unreachable).await;
+    assert_eq!(client.container(&first).await.unwrap(), known);
+    daemon.restart();
+    engine(&client, "far", "back", connected).await;
+    let (second, _) = yard.run(&none);
+    container(&client, &second, |c| c.engine == Some(id)).await;
+    assert_eq!(client.container(&first).await.unwrap(), known);
+    yard.docker(&["rm", "-f", &first]).unwrap();
+    until("a candidate that died is forgotten", async || {
+        client.container(&first).await.is_err().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_outlive_a_real_engine_over_tcp() {
+    let Some(mut daemon) = Daemon::start(None) else {
+        return;
+    };
+    let manager = Manager::start().await;
+    outlives_its_engine(&mut daemon, &manager).await;
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_outlive_a_real_engine_over_tls() {
+    let (papers, keys) = (Papers::new(), tempfile::tempdir().unwrap());
+    let Some(mut daemon) = Daemon::start(Some(&papers)) else {
+        return;
+    };
+    papers.put(&keys.path().join("far"));
+    let manager = Manager::start_with(&[&format!("engines.certificates={}", keys.path().display())]).await;
+    outlives_its_engine(&mut daemon, &manager).await;
     manager.stop().await;
 }
 

@@ -5,6 +5,7 @@
 
 mod command_line;
 mod configs;
+mod daemon;
 mod docker;
 mod engines;
 mod input;

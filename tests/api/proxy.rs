@@ -241,8 +241,17 @@ impl Papers {
 
     /// The manager's side: the files that Docker's own client would take.
     pub fn put(&self, dir: &Path) {
+        self.write(dir, "client");
+    }
+
+    /// The side of an engine at this address.
+    pub fn put_server(&self, dir: &Path, address: &str) {
+        self.write(dir, address);
+    }
+
+    fn write(&self, dir: &Path, name: &str) {
         std::fs::create_dir_all(dir).unwrap();
-        let (certificate, key) = self.signed(&["client"]);
+        let (certificate, key) = self.signed(&[name]);
         for (name, text) in [
             ("ca.pem", &self.ca_pem),
             ("cert.pem", &certificate),
