@@ -7,7 +7,7 @@ ARGS ?=
 # which can't be static, are left as they are.
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 
-.PHONY: demo test short faults simulation jepsen soak bench build fmt image
+.PHONY: demo test static short faults simulation jepsen soak bench build fmt image
 
 ## A cluster that outlives its leader and a container; ARGS=--once to end by itself.
 demo: build
@@ -19,6 +19,7 @@ test:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --features simulation --test simulation --locked -- -D warnings
+	$(MAKE) static
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		echo "$(CARGO) nextest run --workspace --locked"; \
 		$(CARGO) nextest run --workspace --locked --no-fail-fast $(ARGS); \
@@ -29,6 +30,12 @@ test:
 	$(MAKE) short
 	$(MAKE) faults
 	$(MAKE) simulation
+
+## The static binary that tests bring into containers.
+static:
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --bin quorate --target $(TARGET)
+	mkdir -p target/static
+	strip --strip-debug -o target/static/quorate target/$(TARGET)/debug/quorate
 
 ## A few fault sets with every workload, against managers built as the tests are.
 short:

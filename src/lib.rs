@@ -21,7 +21,8 @@
 //! is the one connection it keeps to a manager. An **engine** is a Docker Engine whose containers are
 //! watched. A **placement** puts an agent into a container; its **epoch**, the log index of the entry
 //! that made it, is the fencing token. The **revision** is the log index of the entry that made a
-//! change; an object's **version** is that of its last one. A **config** is a named, versioned value.
+//! change; an object's **version** is that of its last one. A **candidate** is a container that was found and
+//! is not trusted yet. A **config** is a named, versioned value.
 //! The **breaker** is open while too many containers are silent for silence to mean anything.
 //!
 //! # Map
@@ -42,13 +43,14 @@
 //! | `security` | CA, certificates, tokens, roles | `model` |
 //! | `telemetry` | logs, and every metric's name | `config` |
 //! | `consensus` | raft, log, snapshots, peers; the only user of openraft and sled | `model` `wire` `command` `state` `telemetry` |
+//! | `probe` | what a scan and a runner that has not joined say to each other | `model` `wire` `security` |
 //! | `engine` | the only user of bollard | `model` `security` |
 //! | `cache` | the projection to Redis, and reads from it; the only user of redis | `model` `command` `state` `consensus` `telemetry` |
-//! | `control` | the leader's loops | `model` `command` `state` `plan` `consensus` `engine` `telemetry` |
+//! | `control` | the leader's loops | `model` `command` `state` `plan` `consensus` `engine` `probe` `telemetry` |
 //! | `session` | runners' sessions, the manager's side | `model` `wire` `command` `state` `plan` `consensus` `control` `security` `telemetry` |
-//! | `api` | the HTTP API; the only user of axum | `model` `command` `state` `plan` `consensus` `engine` `cache` `control` `session` `security` `telemetry` |
-//! | `node` | a manager process, put together | `model` `wire` `command` `state` `plan` `config` `security` `telemetry` `consensus` `engine` `cache` `control` `session` `api` |
-//! | `runner` | the process in a container | `model` `wire` `config` `security` `telemetry` |
+//! | `api` | the HTTP API; the only user of axum | `model` `command` `state` `plan` `consensus` `engine` `cache` `control` `session` `probe` `security` `telemetry` |
+//! | `node` | a manager process, put together | `model` `wire` `command` `state` `plan` `probe` `config` `security` `telemetry` `consensus` `engine` `cache` `control` `session` `api` |
+//! | `runner` | the process in a container | `model` `wire` `config` `probe` `security` `telemetry` |
 //! | `client` | typed HTTP client | `model` `api` |
 //! | `cli` | nouns and verbs of the command line | `model` `client` `security` |
 //! | `process` | from arguments to a running process and its exit code | `config` `security` `telemetry` `consensus` `node` `runner` |
@@ -75,6 +77,7 @@ pub mod engine;
 pub mod model;
 pub mod node;
 pub mod plan;
+pub mod probe;
 pub mod process;
 pub mod runner;
 pub mod security;

@@ -50,6 +50,7 @@ names! {
     gauge SESSIONS = "quorate_sessions", Count, "Runner sessions this manager holds.";
     gauge CONTAINERS = "quorate_containers", Count, "Containers, by lifecycle `state`.";
     gauge BREAKER_OPEN = "quorate_breaker_open", Count, "1 while too many containers are silent for silence to mean anything, else 0.";
+    counter ADOPTIONS = "quorate_adoptions_total", Count, "Runners that were to be brought into containers, by `result`: started or failed.";
     gauge AGENTS = "quorate_agents", Count, "Agents, by observed `state`.";
     gauge CACHE_CONNECTED = "quorate_cache_connected", Count, "1 while cached reads of this manager can go to Redis, else 0.";
     gauge CACHE_LAG = "quorate_cache_lag", Count, "How many revisions Redis is behind the leader; 0 elsewhere.";

@@ -10,11 +10,14 @@ use super::{
     headers::IDEMPOTENCY_KEY,
     params::{Freshness, LABELLED_LIST, Paging, Params, only_local, write_continue},
     precondition,
-    types::{ContainerRequest, EngineRequest, JoinTokenRequest, TokenRequest},
+    types::{ApproveRequest, ContainerRequest, EngineRequest, JoinTokenRequest, ScanRequest, TokenRequest},
 };
 use crate::{
-    command::{AgentCommand, Command, Condition, ContainerCommand, Proposal},
-    model::{AgentId, AgentSpec, ContainerId, Millis, Name, Selector},
+    command::{AgentCommand, Command, Condition, ContainerCommand, DiscoveryCommand, Proposal},
+    model::{
+        AgentId, AgentSpec, ContainerId, MAX_SCAN_PORTS, MAX_SCANNED, Millis, Name, ScanId, ScanPlan,
+        Selector,
+    },
     security::{ApiToken, JoinToken},
     state::State,
 };
@@ -27,7 +30,7 @@ pub fn api_bodies(data: &[u8]) {
     let Some((kind, text)) = data.split_first() else {
         return;
     };
-    match kind % 8 {
+    match kind % 10 {
         0 => {
             if let Some(spec) = parsed::<AgentSpec>(text) {
                 deployed(&spec);
@@ -56,13 +59,19 @@ pub fn api_bodies(data: &[u8]) {
             let _ = text.parse::<ApiToken>();
             let _ = text.parse::<JoinToken>();
         }
-        _ => {
+        7 => {
             let text = String::from_utf8_lossy(text);
             let _ = text.parse::<Selector>();
             if let Ok(name) = text.parse::<Name>() {
                 assert_eq!(name.to_string(), text);
             }
         }
+        8 => {
+            if let Some(asked) = parsed::<ScanRequest>(text) {
+                scanned(asked);
+            }
+        }
+        _ => drop(parsed::<ApproveRequest>(text)),
     }
 }
 
@@ -88,6 +97,20 @@ fn deployed(spec: &AgentSpec) {
     applied(Command::Agent(AgentCommand::Deploy {
         id: AgentId(1),
         spec: spec.clone(),
+    }));
+}
+
+/// A scan that is let in ends, and goes to no place twice.
+fn scanned(asked: ScanRequest) {
+    let Ok(plan) = ScanPlan::new(asked.cidrs, asked.ports) else {
+        return;
+    };
+    assert!(plan.total() <= (MAX_SCANNED as u64) * MAX_SCAN_PORTS as u64);
+    assert!(plan.places().take(100).all(|place| plan.covers(place)));
+    applied(Command::Discovery(DiscoveryCommand::Scan {
+        id: ScanId(1),
+        plan,
+        scheduled: false,
     }));
 }
 
@@ -186,6 +209,9 @@ pub fn api_seeds() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         (6, "quorate_abc_def"),
         (7, "zone=a,gpu,!old,x!=y"),
         (7, "web-1"),
+        (8, r#"{"cidrs":["10.0.0.0/24","fd00::/120"],"ports":[7997]}"#),
+        (8, r#"{"cidrs":["::1"]}"#),
+        (9, r#"{"fingerprint":"00"}"#),
     ];
     let bodies = bodies
         .into_iter()

@@ -8,6 +8,7 @@
 //! `write` or `view` → an answer, or a `problem`.
 
 mod agents;
+mod approve;
 mod auth;
 mod beside;
 mod body;
@@ -17,6 +18,7 @@ mod call;
 mod cluster;
 mod configs;
 mod containers;
+mod discovery;
 mod engines;
 mod figures;
 #[cfg(feature = "fuzzing")]
@@ -67,6 +69,7 @@ use crate::{
     cache::Reader,
     consensus::Consensus,
     engine::EngineAccess,
+    probe::Prober,
     security::{Ca, Fingerprint},
 };
 
@@ -80,6 +83,8 @@ pub struct Deps {
     pub consensus: Consensus,
     /// The cluster's CA: join tokens name it, and new tokens are derived from its key.
     pub ca: Arc<Ca>,
+    /// Dials candidates that are approved.
+    pub prober: Prober,
     /// How engines are reached, for what is asked of them.
     pub engines: EngineAccess,
     /// The body of `/metrics`.
@@ -114,6 +119,7 @@ struct Shared {
     ca: Fingerprint,
     seed: [u8; 32],
     reads: Reads,
+    prober: Prober,
     engines: EngineAccess,
     metrics: RenderMetrics,
     beside: Arc<dyn Beside>,
@@ -146,6 +152,7 @@ impl App {
             ca: deps.ca.fingerprint(),
             seed: seed.finalize().into(),
             reads: Reads::new(),
+            prober: deps.prober,
             engines: deps.engines,
             metrics: deps.metrics,
             beside: deps.beside,
@@ -179,6 +186,10 @@ impl App {
     /// A place among the watches of this manager, if one is free.
     fn watch_place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.watches).try_acquire_owned().ok()
+    }
+
+    fn prober(&self) -> &Prober {
+        &self.0.prober
     }
 
     fn verified(&self) -> &Verified {
@@ -231,6 +242,8 @@ fn routes() -> Routes {
     let routes = tokens::routes(routes);
     let routes = configs::routes(routes);
     let routes = containers::routes(routes);
+    let routes = approve::routes(routes);
+    let routes = discovery::routes(routes);
     let routes = agents::routes(routes);
     let routes = engines::routes(routes);
     let routes = networks::routes(routes);

@@ -9,8 +9,8 @@ use utoipa::{
 };
 
 use super::{
-    agents, breaker, cluster, configs, containers, engines, join_tokens, networks, ops, stats, tokens,
-    topology,
+    agents, approve, breaker, cluster, configs, containers, discovery, engines, join_tokens, networks, ops,
+    stats, tokens, topology,
 };
 
 #[derive(OpenApi)]
@@ -30,7 +30,8 @@ use super::{
         tokens::list, tokens::create, tokens::revoke,
         agents::list, agents::deploy, agents::get, agents::explain, agents::start, agents::stop, agents::delete,
         containers::list, containers::register, containers::get, containers::remove,
-        containers::cordon, containers::uncordon, stats::stats,
+        containers::cordon, containers::uncordon, stats::stats, approve::approve,
+        discovery::get, discovery::scan, discovery::cancel,
         engines::list, engines::add, engines::get, engines::remove,
         networks::list, networks::create, networks::remove, networks::connect, networks::disconnect,
         configs::list, configs::get, configs::put, configs::delete,

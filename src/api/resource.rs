@@ -215,7 +215,7 @@ async fn changed<R: Named>(
 }
 
 /// The object as a failed precondition shows it.
-fn current<R: Named>(state: &State, id: R::Id) -> Option<(Revision, Value)> {
+pub(super) fn current<R: Named>(state: &State, id: R::Id) -> Option<(Revision, Value)> {
     let object = R::of(state, id)?;
     let shown = serde_json::to_value(object.view(state)).ok()?;
     Some((object.version(), shown))

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     client::{
         Condition, Page,
-        types::{ContainerRequest, ContainerView, CordonRequest},
+        types::{ApproveRequest, ContainerRequest, ContainerView, CordonRequest},
     },
     model::{Assessment, HealthStatus, Labels, Name, Revision},
 };
@@ -44,6 +44,14 @@ pub enum Verb {
         /// A label, `key=value`; repeat it for more
         #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
         label: Vec<(String, String)>,
+    },
+    /// Lets a candidate in that a scan found; shows the key that is approved
+    Approve {
+        /// Its name or id
+        name: String,
+        /// The key that it must have, as its runner's log shows it; whichever it has when left out
+        #[arg(long, value_name = "HEX")]
+        fingerprint: Option<String>,
     },
     /// Keeps new agents out of a container; those that are there stay
     Cordon {
@@ -148,11 +156,21 @@ impl Row for ContainerView {
                 or_dash(self.address.as_ref()),
                 or_dash(self.image.as_ref()),
                 self.networks.iter().collect::<Vec<_>>().join(","),
-                self.capabilities.runner.clone(),
+                runner(self),
                 labels.join(","),
             ]);
         }
         cells
+    }
+}
+
+/// The runner's version, and whether it was brought in.
+fn runner(container: &ContainerView) -> String {
+    let version = &container.capabilities.runner;
+    if container.adopted {
+        format!("{version}, adopted").trim_start_matches(", ").to_owned()
+    } else {
+        version.clone()
     }
 }
 
@@ -234,6 +252,28 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
                 .register_container(&ContainerRequest { name, labels })
                 .await?;
             output.created("container", &created)
+        }
+        Verb::Approve { name, fingerprint } => {
+            // What is approved is what was shown, not what it is by then.
+            let fingerprint = match fingerprint {
+                Some(given) => Some(given.to_ascii_lowercase()),
+                None => client.container(&name).await?.fingerprint,
+            };
+            let asked = ApproveRequest { fingerprint };
+            let approved = client.approve_container(&name, &asked, Condition::Any).await?;
+            if let Some(trouble) = &approved.trouble {
+                return Err(Failure::local(
+                    format!("container {name} is approved and was not told where to join: {trouble}"),
+                    "approve it again",
+                ));
+            }
+            let sentence = format!(
+                "container {} is approved by its key {} and was told where to join (revision {})",
+                approved.name,
+                or_dash(approved.fingerprint.as_ref()),
+                approved.revision
+            );
+            output.said(&sentence, &approved)
         }
         Verb::Cordon {
             name,

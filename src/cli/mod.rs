@@ -9,6 +9,7 @@ mod cluster;
 mod config;
 mod connect;
 mod container;
+mod discovery;
 mod engine;
 mod failure;
 mod join_token;
@@ -69,6 +70,9 @@ pub enum Noun {
     /// Containers that can host agents
     #[command(subcommand, visible_alias = "containers")]
     Container(container::Verb),
+    /// Containers that are not known yet: scans of networks, candidates
+    #[command(subcommand)]
+    Discovery(discovery::Verb),
     /// Agents: deploy, look at, start, stop
     #[command(subcommand, visible_alias = "agents")]
     Agent(agent::Verb),
@@ -119,6 +123,7 @@ async fn dispatch(global: Global, noun: Noun, command: &mut clap::Command) -> Re
         Noun::Cluster(verb) => cluster::run(&context, verb).await,
         Noun::Config(verb) => config::run(&context, verb).await,
         Noun::Container(verb) => container::run(&context, verb).await,
+        Noun::Discovery(verb) => discovery::run(&context, verb).await,
         Noun::Agent(verb) => agent::run(&context, verb).await,
         Noun::Engine(verb) => engine::run(&context, verb).await,
         Noun::Token(verb) => token::run(&context, verb).await,
@@ -161,6 +166,10 @@ mod tests {
             "quorate container cordon a --reason disk",
             "quorate container uncordon a",
             "quorate container stats a --last 1h",
+            "quorate container approve a --fingerprint 00",
+            "quorate discovery scan 10.0.0.0/24 fd00::/120 --port 1,2 --port 3 --no-wait",
+            "quorate discovery cancel s-aaaaaaaaaaaaa",
+            "quorate discovery candidates -o json",
             "quorate engine add gpu tls://gpu-1:2376",
             "quorate engine get gpu",
             "quorate engine network ls gpu",
@@ -176,6 +185,8 @@ mod tests {
             "quorate agent ls -o xml",
             "quorate container stats a --last soon",
             "quorate cluster breaker open",
+            "quorate discovery scan",
+            "quorate discovery scan 10.0.0.1/24",
             "quorate engine network create gpu ../x",
         ] {
             assert!(Whole::try_parse_from(line.split(' ')).is_err(), "{line}");

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Condition;
 use crate::model::{
-    Assessment, Capabilities, ContainerId, ContainerState, EngineId, Found, JoinTokenId, Labels, Name,
-    Resources, Revision,
+    Assessment, Capabilities, ContainerId, ContainerState, EngineId, Found, JoinToken, JoinTokenId, Labels,
+    Name, Resources, Revision,
 };
 
 /// A change of a container.
@@ -113,5 +113,30 @@ pub enum ContainerCommand {
         boot: u64,
         /// What it found.
         assessment: Assessment,
+    },
+    /// An operator lets a candidate in that a scan found: its runner is handed this join token, which
+    /// is good for this record alone.
+    Approve {
+        /// Which.
+        id: ContainerId,
+        /// The key that the operator approves; another one refuses it.
+        fingerprint: String,
+        /// The join token.
+        token: JoinToken,
+        /// What must hold before.
+        condition: Condition,
+    },
+    /// What the leader has done, or could not do, to bring a runner into a container that has none.
+    Adopt {
+        /// Which.
+        id: ContainerId,
+        /// The engine's own id of it; if the record has come to stand for another one, this is refused.
+        engine_container: String,
+        /// What the runner that is about to be started joins with.
+        token: Option<JoinToken>,
+        /// Whether a runner is there now.
+        adopted: bool,
+        /// What was done, or why it can't be done.
+        reason: String,
     },
 }

@@ -10,6 +10,7 @@ mod cluster;
 mod condition;
 mod config;
 mod container;
+mod discovery;
 mod engine;
 
 use serde::{Deserialize, Serialize};
@@ -19,9 +20,12 @@ pub use cluster::ClusterCommand;
 pub use condition::Condition;
 pub use config::ConfigCommand;
 pub use container::ContainerCommand;
+pub use discovery::DiscoveryCommand;
 pub use engine::EngineCommand;
 
-use crate::model::{AgentId, ContainerId, EngineId, JoinTokenId, ManagerId, Millis, Revision, TokenId};
+use crate::model::{
+    AgentId, ContainerId, EngineId, JoinTokenId, ManagerId, Millis, Revision, ScanId, TokenId,
+};
 
 /// One change, as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +47,7 @@ impl std::fmt::Display for Proposal {
             Command::Container(_) => "container",
             Command::Agent(_) => "agent",
             Command::Engine(_) => "engine",
+            Command::Discovery(_) => "discovery",
         };
         write!(f, "{family} command")
     }
@@ -72,6 +77,8 @@ pub enum Command {
     Agent(AgentCommand),
     /// Engines.
     Engine(EngineCommand),
+    /// Network scans.
+    Discovery(DiscoveryCommand),
 }
 
 /// The answer to a proposal.
@@ -114,6 +121,8 @@ pub enum Outcome {
     TokenCreated(TokenId),
     /// A join token was made. A repeat derives its secret again from this id.
     JoinTokenCreated(JoinTokenId),
+    /// A scan was asked for.
+    ScanAsked(ScanId),
 }
 
 /// What kind of object a rejection speaks of.
@@ -134,6 +143,8 @@ pub enum Kind {
     JoinToken,
     /// The cluster.
     Cluster,
+    /// A network scan.
+    Scan,
 }
 
 impl std::fmt::Display for Kind {
@@ -146,6 +157,7 @@ impl std::fmt::Display for Kind {
             Self::Token => "token",
             Self::JoinToken => "join token",
             Self::Cluster => "cluster",
+            Self::Scan => "scan",
         })
     }
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::values::duration::show;
-use super::{Address, BootstrapConfig, LivenessConfig, ManagerConfig, Problems, RaftConfig, check_name};
+use super::{
+    Address, AdoptionConfig, BootstrapConfig, DiscoveryConfig, LivenessConfig, ManagerConfig, Problems,
+    RaftConfig, check_name,
+};
 
 impl ManagerConfig {
     pub(super) fn check_all(&self, problems: &mut Problems) {
@@ -13,6 +16,7 @@ impl ManagerConfig {
             "must not be empty",
         );
         check_name(&self.name, problems);
+        self.adoption.check(problems);
         self.check_addresses(problems);
         let api = &self.api;
         let plain_is_local = !api.plain || api.listen.is_loopback();
@@ -32,6 +36,7 @@ impl ManagerConfig {
         self.bootstrap.check(problems);
         self.raft.check(problems);
         self.liveness.check(problems);
+        self.discovery.check(problems);
         let certificates = !self.engines.certificates.as_os_str().is_empty();
         problems.require(certificates, "engines.certificates", "must not be empty");
         self.redis.check(problems);
@@ -210,5 +215,49 @@ impl LivenessConfig {
             "liveness.breaker_within",
             "must be at least 2s: what falls silent at once is heard of over a heartbeat's time",
         );
+    }
+}
+
+/// Places a second, at most: more is a flood.
+const MAX_RATE: u32 = 10_000;
+
+impl DiscoveryConfig {
+    fn check(&self, problems: &mut Problems) {
+        if let Err(error) = self.plan() {
+            problems.require(false, "discovery.cidrs", format!("is no plan: {error}"));
+        }
+        problems.require(
+            (1..=MAX_RATE).contains(&self.rate),
+            "discovery.rate",
+            format!("must be 1 to {MAX_RATE} places a second"),
+        );
+        problems.require(
+            self.interval >= Duration::from_secs(1),
+            "discovery.interval",
+            "must be at least 1s",
+        );
+    }
+}
+
+impl AdoptionConfig {
+    fn check(&self, problems: &mut Problems) {
+        problems.require(
+            (1..=64).contains(&self.at_once),
+            "adoption.at_once",
+            "must be from 1 to 64",
+        );
+        problems.require(
+            self.grace >= Duration::from_secs(1),
+            "adoption.grace",
+            "must be at least 1s: a container with a runner of its own takes about as long",
+        );
+        for address in &self.managers {
+            let fine = !address.is_unspecified() && address.port() != 0;
+            problems.require(
+                fine,
+                "adoption.managers",
+                format!("has {address}, which nobody can dial"),
+            );
+        }
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::duration;
+use crate::model::{Cidr, OPEN_ENGINE_PORT, PROBE_PORT, ScanPlan, ScanPlanError, Selector};
+
+use super::values::{duration, selector};
 use super::{Address, Layered, LogFormat, LogsConfig, Problems, RedisConfig, Size, host_name, machine_name};
 
 /// All of a manager's configuration. `config/manager.toml` explains every key.
@@ -21,7 +23,9 @@ pub struct ManagerConfig {
     pub bootstrap: BootstrapConfig,
     pub raft: RaftConfig,
     pub liveness: LivenessConfig,
+    pub discovery: DiscoveryConfig,
     pub engines: EnginesConfig,
+    pub adoption: AdoptionConfig,
     pub redis: RedisConfig,
     pub logs: LogsConfig,
 }
@@ -118,11 +122,58 @@ pub struct LivenessConfig {
     pub breaker_within: Duration,
 }
 
+/// `[discovery]`: networks that the leader looks for runners in, again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscoveryConfig {
+    /// Which; none for no scans but those that an operator asks for.
+    pub cidrs: Vec<Cidr>,
+    /// Which ports of each address.
+    pub ports: Vec<u16>,
+    /// Places looked at in a second, by any scan.
+    pub rate: u32,
+    /// From the end of one scan to the next.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+}
+
+impl DiscoveryConfig {
+    /// What to look at again and again, if anything.
+    ///
+    /// # Errors
+    /// When it is too much.
+    pub fn plan(&self) -> Result<Option<ScanPlan>, ScanPlanError> {
+        if self.cidrs.is_empty() {
+            return Ok(None);
+        }
+        ScanPlan::new(self.cidrs.clone(), Some(self.ports.clone())).map(Some)
+    }
+}
+
 /// `[engines]`: what this manager needs to reach engines, beside what the cluster knows of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnginesConfig {
     /// For each engine over TLS a directory of its name, with `ca.pem`, `cert.pem` and `key.pem`.
     pub certificates: PathBuf,
+}
+
+/// `[adoption]`: bringing runners into watched containers that have none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptionConfig {
+    pub enabled: bool,
+    /// The static `quorate` that is copied in; this very program by default.
+    pub binary: Option<PathBuf>,
+    /// Session addresses of managers, as those containers reach them; by default those that the
+    /// managers tell each other.
+    #[serde(default)]
+    pub managers: Vec<Address>,
+    /// Only containers with these labels.
+    #[serde(with = "selector")]
+    pub selector: Selector,
+    /// How long a container may take to start a runner of its own.
+    #[serde(with = "duration")]
+    pub grace: Duration,
+    /// Containers of one engine that are worked on at the same time.
+    pub at_once: u32,
 }
 
 impl Default for ManagerConfig {
@@ -162,8 +213,22 @@ impl Default for ManagerConfig {
                 breaker_least: 3,
                 breaker_within: Duration::from_secs(10),
             },
+            discovery: DiscoveryConfig {
+                cidrs: Vec::new(),
+                ports: vec![PROBE_PORT, OPEN_ENGINE_PORT],
+                rate: 200,
+                interval: Duration::from_secs(300),
+            },
             engines: EnginesConfig {
                 certificates: "/etc/quorate/engines".into(),
+            },
+            adoption: AdoptionConfig {
+                enabled: false,
+                binary: None,
+                managers: Vec::new(),
+                selector: Selector::default(),
+                grace: Duration::from_secs(3),
+                at_once: 4,
             },
             redis: RedisConfig::default(),
             logs: LogsConfig::default(),
@@ -199,6 +264,15 @@ impl Layered for ManagerConfig {
                     api: address(),
                     session: address(),
                 }],
+            },
+            discovery: DiscoveryConfig {
+                cidrs: vec![Cidr::of([10, 1, 0, 0].into())],
+                ..defaults.discovery
+            },
+            adoption: AdoptionConfig {
+                binary: Some("quorate".into()),
+                managers: vec![address()],
+                ..defaults.adoption
             },
             redis: RedisConfig::complete(),
             logs: LogsConfig {

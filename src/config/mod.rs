@@ -33,10 +33,10 @@ pub use error::{ConfigError, Origin, Problem, Problems};
 pub use layers::{Layered, Sources};
 pub use logs::{LogFormat, LogsConfig};
 pub use manager::{
-    ApiConfig, BootstrapConfig, BootstrapPeer, EnginesConfig, LivenessConfig, ManagerConfig, PortConfig,
-    RaftConfig, advertised,
+    AdoptionConfig, ApiConfig, BootstrapConfig, BootstrapPeer, DiscoveryConfig, EnginesConfig,
+    LivenessConfig, ManagerConfig, PortConfig, RaftConfig, advertised,
 };
-pub use runner::{CapacityConfig, RunnerConfig};
+pub use runner::{CapacityConfig, ProbeConfig, RunnerConfig};
 pub use values::{Address, Hidden, Size, ValueError};
 
 use crate::model::Name;

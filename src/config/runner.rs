@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Assessment, Labels, MAX_DECLARED};
+use crate::model::{Assessment, Labels, MAX_DECLARED, PROBE_PORT};
 
 use super::values::duration;
 use super::{Address, Hidden, Layered, LogsConfig, Problems, Size, machine_name};
@@ -34,11 +34,15 @@ pub struct RunnerConfig {
     /// How often the runner looks at what its container has.
     #[serde(with = "duration")]
     pub assess_every: Duration,
+    /// The engine's id of the container that a manager has brought this runner into. Set by that manager.
+    pub adopted: Option<String>,
     /// What else the container is: shown, selected by and used in constraints.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub capacity: CapacityConfig,
+    #[serde(default)]
+    pub probe: ProbeConfig,
     pub logs: LogsConfig,
 }
 
@@ -48,6 +52,47 @@ pub struct CapacityConfig {
     /// Thousandths of a processor.
     pub cpu_millis: Option<u64>,
     pub memory: Option<Size>,
+}
+
+/// `[probe]`: whether and how a runner that has not joined lets a scan find it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeConfig {
+    /// Where it waits; nowhere when absent.
+    pub listen: Option<Address>,
+    /// The fingerprint of the CA of the cluster that may let it in, for a runner without a join token.
+    pub ca: Option<String>,
+    /// Without both, it may follow whoever comes first.
+    #[serde(default)]
+    pub trust_first: bool,
+}
+
+impl RunnerConfig {
+    /// Whether there is a join token, as far as configuration knows.
+    pub fn has_join_token(&self) -> bool {
+        self.join_token.is_some() || self.join_token_file.is_some()
+    }
+}
+
+impl ProbeConfig {
+    fn check(&self, has_token: bool, problems: &mut Problems) {
+        let fingerprint = |text: &String| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        problems.require(
+            self.ca.as_ref().is_none_or(fingerprint),
+            "probe.ca",
+            "must be the CA's fingerprint, 64 characters of 0-9 and a-f: the last part of any join token of the cluster",
+        );
+        let known = has_token || self.ca.is_some() || self.trust_first;
+        problems.require(
+            self.listen.is_none() || known,
+            "probe.listen",
+            "needs a join token or `probe.ca`, or anybody on the network could take this runner over; `probe.trust_first = true` lets them",
+        );
+        problems.require(
+            !(self.trust_first && self.ca.is_some()),
+            "probe.trust_first",
+            "excludes `probe.ca`: it may follow anybody, or one cluster only",
+        );
+    }
 }
 
 impl Default for RunnerConfig {
@@ -60,8 +105,10 @@ impl Default for RunnerConfig {
             join_token_file: None,
             capabilities: Vec::new(),
             assess_every: Duration::from_secs(60),
+            adopted: None,
             labels: BTreeMap::new(),
             capacity: CapacityConfig::default(),
+            probe: ProbeConfig::default(),
             logs: LogsConfig::default(),
         }
     }
@@ -73,10 +120,16 @@ impl Layered for RunnerConfig {
             join_token: Some(Hidden::new("qjt_")),
             join_token_file: Some("join.token".into()),
             capabilities: vec!["camera".to_owned()],
+            adopted: Some("0123456789ab".into()),
             labels: [("*".to_owned(), String::new())].into(),
             capacity: CapacityConfig {
                 cpu_millis: Some(4000),
                 memory: Some(Size(8 << 30)),
+            },
+            probe: ProbeConfig {
+                listen: Some(Address::new("0.0.0.0", PROBE_PORT)),
+                ca: Some("0".repeat(64)),
+                trust_first: false,
             },
             ..Self::default()
         }
@@ -90,9 +143,9 @@ impl Layered for RunnerConfig {
         );
         super::check_name(&self.name, problems);
         problems.require(
-            !self.managers.is_empty(),
+            !self.managers.is_empty() || self.probe.listen.is_some(),
             "managers",
-            "must name at least one manager's session address",
+            "must name at least one manager's session address, unless `probe.listen` lets a scan find this runner",
         );
         for address in &self.managers {
             let fine = !address.is_unspecified() && address.port() != 0;
@@ -131,6 +184,13 @@ impl Layered for RunnerConfig {
             self.capacity.memory != Some(Size(0)),
             "capacity.memory",
             "must be at least 1",
+        );
+        self.probe.check(self.has_join_token(), problems);
+        let id = |id: &str| (12..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_hexdigit());
+        problems.require(
+            self.adopted.as_deref().is_none_or(id),
+            "adopted",
+            "must be an engine's id of a container; managers set it",
         );
         self.logs.check(problems);
     }

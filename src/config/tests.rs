@@ -389,6 +389,19 @@ fn values_that_do_not_fit_together_are_refused() {
             &["liveness.breaker_within=1s"],
             "`liveness.breaker_within` must be at least 2s",
         ),
+        (
+            &["discovery.cidrs=0.0.0.0/0"],
+            "`discovery.cidrs` is no plan: `0.0.0.0/0` holds 4294967296 addresses",
+        ),
+        (
+            &["discovery.cidrs=10.0.0.0/24", "discovery.ports="],
+            "`discovery.cidrs` is no plan: no port",
+        ),
+        (&["discovery.rate=0"], "`discovery.rate` must be 1 to 10000"),
+        (
+            &["discovery.interval=10ms"],
+            "`discovery.interval` must be at least 1s",
+        ),
         (&["logs.level=inof"], "`logs.level` has `inof`"),
         (&["logs.level=info,=debug"], "`logs.level` has `=debug`"),
         (&["bootstrap.id=1"], "`bootstrap.id` means something with"),
@@ -433,6 +446,11 @@ fn values_that_do_not_fit_together_are_refused() {
         ),
         (&["capacity.cpu_millis=0"], "`capacity.cpu_millis` must be"),
         (&["capacity.memory=0"], "`capacity.memory` must be"),
+        (
+            &["probe.listen=0.0.0.0:1"],
+            "`probe.listen` needs a join token or `probe.ca`",
+        ),
+        (&["probe.ca=00"], "`probe.ca` must be the CA's fingerprint"),
     ] {
         let text = wrong(set(assignments).load::<RunnerConfig>());
         assert!(text.contains(expected), "{assignments:?}: {text}");
@@ -455,6 +473,13 @@ fn what_fits_together_is_taken() {
     .unwrap();
     set(&["bootstrap.join=a:1,b:1", "bootstrap.join_token_file=x"]).unwrap();
     set(&["bootstrap.dir=x"]).unwrap();
+    let config = set(&["discovery.cidrs=10.0.0.0/24,fd00::/120", "discovery.ports=1,2"]).unwrap();
+    assert_eq!(config.discovery.plan().unwrap().unwrap().total(), 2 * 512);
+    // Found by a scan, a runner needs to know no manager.
+    for safe in ["join_token=qjt_x", "probe.trust_first=true"] {
+        let found = Sources::default().set(["probe.listen=[::]:7997", "managers=", safe]);
+        assert!(found.load::<RunnerConfig>().unwrap().managers.is_empty());
+    }
     let config = set(&["liveness.self_stop=4s", "liveness.lost=4s", "liveness.fence=5s"]).unwrap();
     assert_eq!(config.liveness.fence, Duration::from_secs(5));
 }

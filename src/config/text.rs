@@ -26,19 +26,26 @@ pub(super) fn parse(text: &str, node: &Node<'_>) -> Result<Value, String> {
             .parse()
             .map(Value::Boolean)
             .map_err(|_| "must be `true` or `false`".to_owned()),
-        Node::Value(Value::Array(_)) => list(text),
+        Node::Value(Value::Array(like)) => list(text, like.first()),
         Node::Value(_) => Ok(Value::String(text.to_owned())),
     }
 }
 
-/// `a,b` or `["a", "b"]`.
-fn list(text: &str) -> Result<Value, String> {
+/// `a,b` or `["a", "b"]`; numbers where the list is of numbers.
+fn list(text: &str, like: Option<&Value>) -> Result<Value, String> {
     if text.starts_with('[') {
         return composite(text)
             .filter(Value::is_array)
             .ok_or_else(|| "is not a TOML array".to_owned());
     }
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    if let Some(Value::Integer(_)) = like {
+        let numbers = items.map(|item| item.parse().map(Value::Integer));
+        let numbers: Result<_, _> = numbers.collect();
+        return numbers
+            .map(Value::Array)
+            .map_err(|_| "must be whole numbers, joined by commas".to_owned());
+    }
     Ok(Value::Array(
         items.map(|item| Value::String(item.to_owned())).collect(),
     ))

@@ -210,6 +210,22 @@ impl Serialize for Hidden {
     }
 }
 
+/// Label selectors as texts such as `tier=web,!canary`, for `#[serde(with = …)]`.
+pub(super) mod selector {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use crate::model::Selector;
+
+    pub fn serialize<S: Serializer>(value: &Selector, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Selector, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
 /// Durations as texts such as `100ms`, `3s`, `5m`, `24h`, for `#[serde(with = …)]`.
 pub(super) mod duration {
     use std::time::Duration;

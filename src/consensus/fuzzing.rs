@@ -17,8 +17,14 @@ use super::{
     types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote},
 };
 use crate::{
-    command::{ClusterCommand, Command, Condition, ConfigCommand, Proposal, RequestKey},
-    model::{ContainerId, Millis, RoundTrip, Sample, Sampled, Sight, TokenId},
+    command::{
+        ClusterCommand, Command, Condition, ConfigCommand, ContainerCommand, DiscoveryCommand, Proposal,
+        RequestKey,
+    },
+    model::{
+        ContainerId, JoinRole, JoinToken, JoinTokenId, Met, Millis, RoundTrip, Sample, Sampled, ScanCount,
+        ScanId, ScanPlan, ScanState, Sight, TokenId,
+    },
     state::State,
     wire::fuzzing::{frame, frames},
 };
@@ -66,6 +72,59 @@ pub(super) fn log_id(term: u64, index: u64) -> LogId {
     }
 }
 
+/// A scan that finds somebody, who is approved.
+fn scanned() -> Vec<Command> {
+    let (id, term) = (ScanId(4), 1);
+    let plan = ScanPlan::new(vec!["10.0.0.0/28".parse().expect("a network")], None);
+    let met = Met {
+        id: ContainerId(6),
+        name: "box".parse().expect("a name"),
+        address: ([10, 0, 0, 1], 7997).into(),
+        fingerprint: "aa".into(),
+    };
+    let token = JoinToken {
+        id: JoinTokenId(7),
+        role: JoinRole::Runner,
+        hash: [1; 32],
+        expires_at: None,
+        uses_left: Some(1),
+        version: 0,
+    };
+    vec![
+        Command::Discovery(DiscoveryCommand::Scan {
+            id,
+            plan: plan.expect("a plan that ends"),
+            scheduled: false,
+        }),
+        Command::Discovery(DiscoveryCommand::Progress {
+            id,
+            term,
+            count: ScanCount::default(),
+            met: vec![met],
+            findings: Vec::new(),
+        }),
+        Command::Discovery(DiscoveryCommand::End {
+            id,
+            term,
+            state: ScanState::Done,
+            reason: "x".into(),
+        }),
+        Command::Container(ContainerCommand::Approve {
+            id: ContainerId(6),
+            fingerprint: "aa".into(),
+            token,
+            condition: Condition::Any,
+        }),
+        Command::Container(ContainerCommand::Adopt {
+            id: ContainerId(6),
+            engine_container: "ab".into(),
+            token: None,
+            adopted: false,
+            reason: "x".into(),
+        }),
+    ]
+}
+
 /// Some commands, as proposals.
 pub(super) fn proposals() -> Vec<Proposal> {
     let put = ConfigCommand::Put {
@@ -77,11 +136,12 @@ pub(super) fn proposals() -> Vec<Proposal> {
     let commands = [
         Command::Config(put),
         Command::Cluster(ClusterCommand::AllocateManager {
-            token: crate::model::JoinTokenId(1),
+            token: JoinTokenId(1),
             incarnation: 2,
         }),
         Command::Cluster(ClusterCommand::RetireManager(3)),
     ];
+    let commands = commands.into_iter().chain(scanned());
     let keyed = |command| Proposal {
         at: Millis(5),
         key: Some(RequestKey {
@@ -91,7 +151,7 @@ pub(super) fn proposals() -> Vec<Proposal> {
         }),
         command,
     };
-    commands.map(keyed).into()
+    commands.map(keyed).collect()
 }
 
 /// Inputs to begin with.

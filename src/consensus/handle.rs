@@ -284,6 +284,15 @@ impl Consensus {
         self.shared.status.borrow().clone()
     }
 
+    /// Where runners reach the managers, voters that are known to be well first.
+    pub fn session_addresses(&self) -> Vec<String> {
+        let status = self.shared.status.borrow();
+        let mut managers: Vec<_> = status.managers.values().collect();
+        managers.sort_by_key(|manager| !(manager.voter && (manager.healthy || manager.id == self.id())));
+        let sessions = managers.into_iter().map(|manager| manager.info.session.clone());
+        sessions.filter(|address| !address.is_empty()).collect()
+    }
+
     /// Wakes when the status changes.
     pub fn watch_status(&self) -> watch::Receiver<Status> {
         self.shared.status.subscribe()

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{EngineTrips, Replica, engine_trips::Noted};
+use super::{EngineTrips, Replica, adopt::Sightings, engine_trips::Noted};
 use crate::{
     command::{Command, ContainerCommand, EngineCommand},
     engine::{self, Endpoint, EngineAccess, EngineNews},
@@ -45,7 +45,12 @@ const TICK: Duration = Duration::from_millis(500);
 /// Revisions noted for looking back: more than a list may take.
 const NOTES: usize = 64;
 
-pub(super) async fn run<R: Replica>(replica: R, trips: Arc<EngineTrips>, access: EngineAccess) {
+pub(super) async fn run<R: Replica>(
+    replica: R,
+    trips: Arc<EngineTrips>,
+    access: EngineAccess,
+    sightings: Arc<Sightings>,
+) {
     let mut applied = replica.watch_applied();
     let mut watchers: BTreeMap<EngineId, (Endpoint, JoinSet<()>)> = BTreeMap::new();
     loop {
@@ -63,7 +68,7 @@ pub(super) async fn run<R: Replica>(replica: R, trips: Arc<EngineTrips>, access:
                     trips: trips.clone(),
                     engine: engine.id,
                 };
-                task.spawn(watch(replica.clone(), endpoint.clone(), trips));
+                task.spawn(watch(replica.clone(), endpoint.clone(), trips, sightings.clone()));
                 (endpoint, task)
             });
         }
@@ -74,7 +79,7 @@ pub(super) async fn run<R: Replica>(replica: R, trips: Arc<EngineTrips>, access:
 }
 
 /// Proposes what one engine tells, until its watcher ends.
-async fn watch<R: Replica>(replica: R, endpoint: Endpoint, trips: Noted) {
+async fn watch<R: Replica>(replica: R, endpoint: Endpoint, trips: Noted, sightings: Arc<Sightings>) {
     let (tell, mut news) = mpsc::channel(256);
     let resync = Arc::new(Notify::new());
     let mut watcher = JoinSet::new();
@@ -85,6 +90,7 @@ async fn watch<R: Replica>(replica: R, endpoint: Endpoint, trips: Noted) {
         trips,
         revisions: Revisions::default(),
         doubt: None,
+        sightings,
     };
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -137,6 +143,7 @@ struct Scribe<R> {
     /// Since when a death was told that is not in effect: the runner was too young for the news, or
     /// the proposal failed. Another list settles it.
     doubt: Option<Instant>,
+    sightings: Arc<Sightings>,
 }
 
 impl<R: Replica> Scribe<R> {
@@ -154,6 +161,10 @@ impl<R: Replica> Scribe<R> {
             } => {
                 self.trips.trips.note(self.engine, round_trip);
                 let as_of = self.revisions.at(asked_at);
+                let told: BTreeSet<&str> = found.iter().map(|one| one.container.as_str()).collect();
+                self.sightings.keep(self.engine, |theirs| {
+                    told.contains(theirs) || newer.contains(theirs)
+                });
                 found.extend(self.gone(&found, &newer));
                 self.observe(as_of, found).await;
                 self.set_state(EngineState::Connected, "it answers and its events arrive")
@@ -189,6 +200,7 @@ impl<R: Replica> Scribe<R> {
     }
 
     async fn observe(&mut self, as_of: Revision, found: Vec<Found>) {
+        self.sightings.note(self.engine, &found);
         let (replica, engine) = (&self.replica, self.engine);
         let state = replica.state();
         let mut news: Vec<&Found> = found

@@ -33,6 +33,7 @@ fn scribe() -> Scribe<Alone> {
         },
         revisions: Revisions::default(),
         doubt: None,
+        sightings: Arc::default(),
     }
 }
 

@@ -4,17 +4,28 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::{Deps, LivenessTable, Replica};
+use super::{Deps, LivenessTable, Replica, Scanning};
 use crate::{
     command::{AgentCommand, Command, ContainerCommand, Proposal, Reply},
     consensus::{Leadership, ProposeError},
     engine::EngineAccess,
     model::{AgentId, AgentSpec, Capabilities, ContainerId, Labels, Millis, Resources, Revision},
     plan::Windows,
+    probe::Prober,
     state::State,
 };
 
 pub(super) const TERM: u64 = 3;
+
+/// No scans but those that are asked for.
+pub(super) fn scanning() -> Scanning {
+    Scanning::new(
+        Prober::new().unwrap(),
+        None,
+        std::time::Duration::from_secs(300),
+        1_000,
+    )
+}
 
 #[derive(Clone)]
 pub(super) struct Alone {
@@ -200,6 +211,10 @@ impl Replica for Alone {
     fn watch_leadership(&self) -> watch::Receiver<Option<Leadership>> {
         self.inner.leadership.subscribe()
     }
+
+    fn session_addresses(&self) -> Vec<String> {
+        vec!["127.0.0.1:1".into()]
+    }
 }
 
 /// What loops stand on in tests, where no engine is reached.
@@ -209,5 +224,7 @@ pub(super) fn deps(table: Arc<LivenessTable>, windows: Windows) -> Deps {
         windows,
         engines: EngineAccess::new("/nowhere".into()),
         trips: Arc::default(),
+        scanning: scanning(),
+        adopter: None,
     }
 }

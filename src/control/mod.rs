@@ -1,16 +1,19 @@
-//! What only the leader does: place agents, judge containers, watch engines.
+//! What only the leader does: place agents, judge containers, watch engines, adopt what they find, scan networks.
 //!
 //! Each loop starts with leadership and ends with it. A loop has no input: it looks at the state,
 //! decides, proposes, and looks again, woken by a signal or by its period, whichever comes first.
 //! It may be stopped anywhere and started anywhere; a proposal that fails is not repeated inside,
-//! because the next look decides anew. No loop touches a container: what it proposes changes the
-//! desired state, and runners converge.
+//! because the next look decides anew. No loop but [`adopt`] touches a container: what it proposes changes
+//! the desired state, and runners converge.
 
+pub mod adopt;
 mod breaker;
 mod discover;
 mod engine_trips;
 pub mod liveness;
 mod replica;
+mod scan;
+mod scan_pace;
 mod schedule;
 
 use std::{sync::Arc, time::Duration};
@@ -21,7 +24,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::{engine_trips::EngineTrips, liveness::LivenessTable, replica::Replica};
+use self::adopt::{Adopter, Sightings};
+pub use self::{engine_trips::EngineTrips, liveness::LivenessTable, replica::Replica, scan::Scanning};
 use crate::{consensus::Leadership, engine::EngineAccess, plan::Windows};
 
 /// How long after a loop's panic all of them start again.
@@ -38,6 +42,10 @@ pub struct Deps {
     pub engines: EngineAccess,
     /// Where the engines' round trips are noted.
     pub trips: Arc<EngineTrips>,
+    /// How networks are looked at.
+    pub scanning: Scanning,
+    /// Brings runners into containers that have none, where it is there.
+    pub adopter: Option<Arc<Adopter>>,
 }
 
 /// Starts and ends the loops as leadership comes and goes.
@@ -83,11 +91,18 @@ async fn follow<R: Replica>(replica: R, deps: Deps) {
                 deps.windows,
                 term,
             ));
+            let sightings = Arc::<Sightings>::default();
             loops.spawn(discover::run(
                 replica.clone(),
                 deps.trips.clone(),
                 deps.engines.clone(),
+                sightings.clone(),
             ));
+            if let Some(adopter) = &deps.adopter {
+                let (access, adopter) = (deps.engines.clone(), adopter.clone());
+                loops.spawn(adopt::run(replica.clone(), access, adopter, sightings));
+            }
+            loops.spawn(scan::run(replica.clone(), deps.scanning.clone(), term));
         }
         loop {
             tokio::select! {

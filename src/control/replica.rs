@@ -24,6 +24,9 @@ pub trait Replica: Clone + Send + Sync + 'static {
 
     /// Wakes when this manager starts or stops leading.
     fn watch_leadership(&self) -> watch::Receiver<Option<Leadership>>;
+
+    /// Where runners reach the managers.
+    fn session_addresses(&self) -> Vec<String>;
 }
 
 impl Replica for Consensus {
@@ -41,5 +44,9 @@ impl Replica for Consensus {
 
     fn watch_leadership(&self) -> watch::Receiver<Option<Leadership>> {
         Self::watch_leadership(self)
+    }
+
+    fn session_addresses(&self) -> Vec<String> {
+        Self::session_addresses(self)
     }
 }

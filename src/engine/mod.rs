@@ -8,9 +8,14 @@
 //! arrives while a list is under way is newer than the list, and wins.
 
 mod access;
+pub mod adopt;
+mod archive;
 mod connection;
 mod found;
+mod inside;
 mod networks;
+mod place;
+mod program;
 mod transport;
 mod watch;
 
@@ -21,6 +26,7 @@ use tokio::time::Instant;
 pub use self::{
     access::{Endpoint, EngineAccess},
     networks::{EngineCallError, EngineNetwork, NewNetwork},
+    program::{Program, ProgramError},
     watch::watch,
 };
 use crate::model::Found;

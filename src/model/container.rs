@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Assessment, ContainerId, EngineId, Labels, Millis, Name, Networks, Revision, Selector};
+use super::{
+    Adoption, Assessment, ContainerId, EngineId, JoinTokenId, Labels, Millis, Name, Networks, Revision,
+    Selector,
+};
 
 /// Where a container stands in its life.
 ///
@@ -119,6 +122,11 @@ pub struct Container {
     pub engine_container: Option<String>,
     /// Where its runner was last seen, `host:port`.
     pub address: Option<String>,
+    /// The key by which a scan found its runner: SHA-256 of the certificate it shows, 64 hexadecimal
+    /// digits. Only of a candidate.
+    pub fingerprint: Option<String>,
+    /// The join token of its approval: it lets this candidate in and nobody else.
+    pub invited: Option<JoinTokenId>,
     /// The image it was started from.
     pub image: Option<String>,
     /// The networks of its engine that it is connected to.
@@ -133,6 +141,9 @@ pub struct Container {
     pub resources: Resources,
     /// What this start of its runner found when it looked; `None` until it has.
     pub assessment: Option<Arc<Assessment>>,
+    /// How far managers have come with bringing a runner into it; `None` when they have not tried, or it
+    /// turned out to have one of its own.
+    pub adoption: Option<Adoption>,
     /// Whether a runner holds a certificate for this id. An id belongs to one runner for ever: who
     /// takes the record over gets another id, so that the old certificate opens nothing.
     pub enrolled: bool,
@@ -150,6 +161,12 @@ pub struct Container {
 }
 
 impl Container {
+    /// The join tokens that let a runner into this record alone.
+    pub fn tokens(&self) -> impl Iterator<Item = JoinTokenId> {
+        let adoption = self.adoption.as_ref().and_then(|adoption| adoption.token);
+        self.invited.into_iter().chain(adoption)
+    }
+
     /// Whether it is what constraints ask for: by its labels, or by what its runner found.
     pub fn meets(&self, constraints: &Selector) -> bool {
         let found = |key: &str| self.assessment.as_ref().and_then(|found| found.fact(key));

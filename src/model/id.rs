@@ -98,6 +98,10 @@ typed_id!(
     /// A join token's id: the public half of the token.
     JoinTokenId, "j", "a join token"
 );
+typed_id!(
+    /// A network scan's id.
+    ScanId, "s", "a scan"
+);
 
 #[cfg(test)]
 mod tests {

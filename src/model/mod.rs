@@ -4,11 +4,14 @@
 //! reads a clock, a file or the network, and nothing imports any other module of ours, so that
 //! every layer (and every outside tool) can speak in the same words.
 
+mod adoption;
 mod agent;
 mod assessment;
 mod breaker;
+mod cidr;
 mod config;
 mod container;
+mod discovery;
 mod engine;
 mod id;
 mod label;
@@ -21,17 +24,23 @@ mod sight;
 mod time;
 mod token;
 
+pub use adoption::{Adoption, MAY_ADOPT};
 pub use agent::{
     Agent, AgentSpec, AgentState, Desired, DisconnectPolicy, RestartPolicy, SpecError, Strategy,
 };
 pub use assessment::{Assessment, MAX_DECLARED};
 pub use breaker::{Breaker, MassSilence};
+pub use cidr::{Cidr, CidrError};
 pub use config::{Config, MAX_CONFIG_BYTES, MAX_CONTENT_TYPE_BYTES};
 pub use container::{
     Capabilities, Container, ContainerState, EngineRef, Found, FoundState, HealthStatus, Resources,
 };
+pub use discovery::{
+    Finding, FindingKind, MAX_SCAN_PORTS, MAX_SCANNED, Met, OPEN_ENGINE_PORT, PROBE_PORT, Scan, ScanCount,
+    ScanPlan, ScanPlanError, ScanState,
+};
 pub use engine::{Engine, EngineState, EngineUrl, EngineUrlError};
-pub use id::{AgentId, ContainerId, EngineId, IdError, JoinTokenId, TokenId};
+pub use id::{AgentId, ContainerId, EngineId, IdError, JoinTokenId, ScanId, TokenId};
 pub use label::{LabelError, Labels, Selector};
 pub use manager::{ManagerId, Member, PeerInfo};
 pub use name::{Name, NameError};

@@ -5,12 +5,13 @@
 //! what stands on it: peers, sessions, control loops, API. On a stop it hands leadership over first,
 //! so that nobody has to wait for an election.
 
+mod adoption;
 mod held;
 mod identity;
 mod join;
 mod peers;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -30,6 +31,7 @@ use crate::{
     engine::EngineAccess,
     model::PeerInfo,
     plan::{Mass, Windows},
+    probe::Prober,
     security::{self, Leaf, SecurityError},
     session::{self, SessionServer},
 };
@@ -70,6 +72,18 @@ pub enum NodeError {
     /// Redis.
     #[error("the read cache can't be used as configured")]
     Cache(#[from] cache::SettingsError),
+    /// What is to be brought into containers.
+    #[error(
+        "{} can't be brought into containers: set `adoption.binary` to a program that can, or `adoption.enabled` to false",
+        path.display()
+    )]
+    Adoption {
+        /// The program.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: control::adopt::ProgramError,
+    },
     /// The session server.
     #[error("the session server does not start")]
     Sessions(#[source] io::Error),
@@ -100,6 +114,7 @@ pub async fn run(
         session: session.to_string(),
     };
 
+    let adopted = adoption::program(&config.adoption)?;
     let mut identity = Identity::find(&config).await?;
     let hosts = [api.host(), peer.host(), session.host()].map(str::to_owned);
     let leaf = Leaf::for_manager(&identity.ca, &identity.tls_dir(), identity.id, &hosts)?;
@@ -159,7 +174,15 @@ pub async fn run(
         shutdown.clone(),
     ));
 
+    let discovery = &config.discovery;
+    // Checked when the configuration was read.
+    let looked_at = discovery.plan().unwrap_or_default();
+    let prober = Prober::new()?;
     let engines = EngineAccess::new(config.engines.certificates.clone());
+    let adopter = adopted.map(|program| {
+        let adopter = adoption::adopter(&config.adoption, program, &consensus, &identity.ca);
+        Arc::new(adopter)
+    });
     let controller = control::Controller::start(
         consensus.clone(),
         control::Deps {
@@ -167,6 +190,8 @@ pub async fn run(
             windows,
             engines: engines.clone(),
             trips: here.engines.clone(),
+            scanning: control::Scanning::new(prober.clone(), looked_at, discovery.interval, discovery.rate),
+            adopter,
         },
         shutdown.child_token(),
     );
@@ -201,6 +226,7 @@ pub async fn run(
     let deps = api::Deps {
         consensus: consensus.clone(),
         ca: identity.ca.clone(),
+        prober,
         engines,
         metrics: Arc::new(move || metrics() + &shown.render()),
         beside: Arc::new(Everywhere {

@@ -2,6 +2,7 @@
 //! not at all.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -88,6 +89,15 @@ impl Identity {
         Self::from_kept(&kept)
             .map(Some)
             .map_err(|e| unusable(e.to_string()))
+    }
+
+    /// Removes what was kept, so that the next start joins anew.
+    ///
+    /// # Errors
+    /// When the file can't be removed.
+    pub(super) fn forget(dir: &Path) -> Result<(), SecurityError> {
+        let path = dir.join(FILE);
+        fs::remove_file(&path).map_err(|source| SecurityError::Write { path, source })
     }
 
     fn from_kept(kept: &Kept) -> Result<Self, SecurityError> {
@@ -187,6 +197,13 @@ impl Managers {
         self.all
             .get(self.at % self.all.len().max(1))
             .map_or("", String::as_str)
+    }
+
+    /// Goes on with this one, if it is known.
+    pub(super) fn turn_to(&mut self, address: &str) {
+        if let Some(at) = self.all.iter().position(|known| known == address) {
+            self.at = at;
+        }
     }
 
     /// Goes on to the next one, and round.

@@ -18,12 +18,14 @@ mod agent;
 mod assess;
 mod backoff;
 mod deadline;
+mod door;
 mod error;
 pub mod exec;
 mod fence;
 mod identity;
 mod interpreters;
 mod keeper;
+mod last_words;
 mod lease;
 mod link;
 mod look;
@@ -53,9 +55,11 @@ pub use self::error::RunnerError;
 use self::{
     agent::Surroundings,
     backoff::Backoff,
+    door::Door,
     error::SessionError,
     fence::Fence,
     identity::{Identity, Managers},
+    last_words::LastWords,
     lease::Lease,
     look::{Looking, Looks},
     process::Spawner,
@@ -107,9 +111,14 @@ pub async fn run_with_shim(
     let dir = config.data_dir.clone();
     files::make_dir(&dir)?;
     let _held = lock(&dir)?;
-    let mut runner = Runner::new(&config, shim)?;
+    let adopted = config.adopted.is_some().then_some(&*dir);
+    let last_words = LastWords::new(adopted);
+    let mut runner = Runner::new(&config, shim).inspect_err(|error| last_words.say(error))?;
     let reaper = runner.reap_orphans();
     let end = runner.run(&config, &shutdown).await;
+    if let Err(error) = &end {
+        last_words.say(error);
+    }
     if let Some(mut supervisor) = runner.supervisor.take() {
         supervisor.stop_all_within(GRACE).await;
     }
@@ -151,6 +160,8 @@ struct Runner {
     supervisor: Option<Supervisor>,
     /// No certificate is asked for before this.
     renew_not_before: Instant,
+    /// Whether it has given an identity up that the managers did not want.
+    anew: bool,
     /// The last heartbeat. Goes on over sessions, so that no number ever stands for two heartbeats.
     seq: u64,
 }
@@ -163,7 +174,7 @@ impl Runner {
             name: config.name.parse().map_err(|e| RunnerError::config("name", e))?,
             // Zero stands for no start at all.
             boot: rand::random_range(1..=u64::MAX),
-            engine_container: assess::engine_container(root),
+            engine_container: config.adopted.clone().or_else(|| assess::engine_container(root)),
             labels: Labels::new(config.labels.clone()).map_err(|e| RunnerError::config("labels", e))?,
             capabilities: assess::capabilities(),
             resources: Resources {
@@ -200,6 +211,7 @@ impl Runner {
             identity: None,
             supervisor: None,
             renew_not_before: Instant::now(),
+            anew: false,
             seq: 0,
         })
     }
@@ -211,14 +223,26 @@ impl Runner {
         }
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut failures = 0;
+        let mut door = None;
         while !shutdown.is_cancelled() {
+            self.mind(&mut door, config).await?;
+            if door.is_some() && (self.managers.len() == 0 || !config.has_join_token()) {
+                // Nothing can be done but to wait.
+                tokio::select! {
+                    invitation = Door::invitation(&mut door) => self.follow(invitation, shutdown).await,
+                    () = shutdown.cancelled() => {}
+                }
+                continue;
+            }
             let before = Instant::now();
-            let error = match self.attempt(config, shutdown).await? {
+            let error = match self.attempt(config, &mut door, shutdown).await? {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             self.complain(&error);
-            if let SessionError::Refused { reason, retry: false } = error {
+            if let SessionError::Refused { reason, retry: false } = error
+                && !self.may_join_anew(config)?
+            {
                 return Err(RunnerError::Refused(reason));
             }
             self.managers.advance();
@@ -233,16 +257,32 @@ impl Runner {
             }
             tokio::select! {
                 () = sleep(backoff.pause()) => {}
+                invitation = Door::invitation(&mut door) => self.follow(invitation, shutdown).await,
                 () = shutdown.cancelled() => {}
             }
         }
         Ok(())
     }
 
+    /// A runner that a manager has just brought in has a token of its own time. If the managers no longer
+    /// want what an earlier one kept here, its container removed say, it joins as somebody new, once.
+    fn may_join_anew(&mut self, config: &RunnerConfig) -> Result<bool, RunnerError> {
+        let may = config.adopted.is_some() && config.has_join_token() && !self.anew;
+        let refused = self.identity.take_if(|_| may);
+        if refused.is_none() {
+            return Ok(false);
+        }
+        self.anew = true;
+        Identity::forget(&self.dir)?;
+        tracing::warn!("the managers do not want this identity; joining anew");
+        Ok(true)
+    }
+
     /// Joins if need be, and serves one session. The outer error is for good.
     async fn attempt(
         &mut self,
         config: &RunnerConfig,
+        door: &mut Option<Door>,
         shutdown: &CancellationToken,
     ) -> Result<Result<(), SessionError>, RunnerError> {
         let known = self.identity.take();
@@ -262,6 +302,7 @@ impl Runner {
                 }
             }
         };
+        *door = None;
         self.supervise(identity.container).await;
         let over = self.serve(&identity, shutdown).await;
         // A renewed one is in place already.
@@ -342,14 +383,18 @@ impl Runner {
 
     /// One line with the whole chain of causes.
     fn complain(&self, error: &SessionError) {
-        let mut words = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            words = format!("{words}: {cause}");
-            source = cause.source();
-        }
-        tracing::warn!(manager = %self.managers.current(), "no session: {words}");
+        complain_of(self.managers.current(), error);
     }
+}
+
+fn complain_of(manager: &str, error: &SessionError) {
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        words = format!("{words}: {cause}");
+        source = cause.source();
+    }
+    tracing::warn!(%manager, "no session: {words}");
 }
 
 /// Ends what an earlier start of this runner left: keepers end with their runner, but a keeper may have

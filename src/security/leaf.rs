@@ -154,6 +154,11 @@ impl Leaf {
         self.chain.iter().map(pem_of).collect()
     }
 
+    /// The fingerprint of its own certificate.
+    pub fn fingerprint(&self) -> Option<super::Fingerprint> {
+        self.chain.first().map(super::Fingerprint::of)
+    }
+
     pub(super) fn chain(&self) -> Vec<CertificateDer<'static>> {
         self.chain.clone()
     }

@@ -26,6 +26,7 @@ pub mod files;
 mod leaf;
 mod peer;
 mod role;
+mod stranger;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -39,6 +40,7 @@ pub use error::SecurityError;
 pub use leaf::{KeyRequest, Leaf, MANAGER_CERT_FILE, MANAGER_KEY_FILE};
 pub use peer::{PeerIdentity, PeerRole};
 pub use role::Action;
+pub use stranger::{channel_binding, probe_client, probe_key, probe_server, probed_key, speaks_probe};
 pub use tls::{
     api_server, manager_name, peer_client, peer_server, pinned_ca, pinned_client, session_client,
     session_server,

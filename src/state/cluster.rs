@@ -90,7 +90,7 @@ impl State {
         self.tokens.insert(token.id, Arc::new(token));
     }
 
-    fn insert_join_token(&mut self, token: &JoinToken) {
+    pub(super) fn insert_join_token(&mut self, token: &JoinToken) {
         let token = JoinToken {
             version: self.revision,
             ..token.clone()

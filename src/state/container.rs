@@ -1,4 +1,4 @@
-//! Containers: enrolment, sessions, liveness.
+//! Containers: sessions, liveness.
 //!
 //! The one rule that everything here serves: an exclusive agent leaves its container only when the
 //! container is *fenced*, that is, proven unable to act. Silence alone never fences; a verdict by
@@ -7,14 +7,15 @@
 use std::{ops::Bound, sync::Arc};
 
 use super::{
-    Decision, Placed, State,
+    Decision, Placed, State, adopt,
+    observe::merge_labels,
     quota::{MAX_CONTAINERS, bounded, room},
 };
 use crate::{
     command::{Condition, ContainerCommand, Kind, Outcome, Rejection},
     model::{
-        Capabilities, Container, ContainerId, ContainerState, DisconnectPolicy, HealthStatus, JoinRole,
-        JoinTokenId, Labels, Name, Networks, Resources,
+        Capabilities, Container, ContainerId, ContainerState, DisconnectPolicy, HealthStatus, Labels, Name,
+        Networks, Resources,
     },
 };
 
@@ -61,75 +62,9 @@ impl State {
             } => self.cordon(*id, Some(reason), condition),
             ContainerCommand::Uncordon { id, condition } => self.cordon(*id, None, condition),
             ContainerCommand::Assess { id, boot, assessment } => self.assess(*id, *boot, assessment),
+            ContainerCommand::Approve { .. } => self.approve(command),
+            ContainerCommand::Adopt { .. } => self.adopt(command),
         }
-    }
-
-    /// A runner without a certificate takes a record: a new one, the one its engine reported, or the
-    /// one of its name, if that one is proven dead or was never alive.
-    fn enroll(
-        &mut self,
-        fresh: ContainerId,
-        token: JoinTokenId,
-        name: &Name,
-        theirs: Option<&str>,
-    ) -> Decision {
-        let known = theirs
-            .and_then(|theirs| self.index.engine_containers.get(theirs))
-            .or_else(|| self.index.container_names.get(name))
-            .and_then(|id| self.containers.get(id))
-            .cloned();
-        let Some(known) = known else {
-            room(self.containers.len(), MAX_CONTAINERS, "containers")?;
-            if self.containers.contains_key(&fresh) {
-                return Err(Rejection::Exists {
-                    kind: Kind::Container,
-                    name: fresh.to_string(),
-                });
-            }
-            self.use_join_token(token, JoinRole::Runner)?;
-            let reason = "enrolled; its session is not open yet";
-            let mut container = self.blank_container(fresh, name.clone(), ContainerState::Registered, reason);
-            container.engine_container = theirs.map(str::to_owned);
-            container.enrolled = true;
-            self.insert_container(container);
-            return Ok(Outcome::Enrolled(fresh));
-        };
-        let free = match known.state {
-            ContainerState::Candidate | ContainerState::Registered => true,
-            ContainerState::Ready | ContainerState::Suspect | ContainerState::Lost => known.fenced,
-        };
-        if !free {
-            return Err(Rejection::Busy(format!(
-                "container `{}` is taken by a runner that is not proven stopped: use another name, or wait",
-                known.name
-            )));
-        }
-        // Another runner may hold a certificate for the old id, and may yet come back with it.
-        let id = if known.enrolled { fresh } else { known.id };
-        if id != known.id && self.containers.contains_key(&id) {
-            return Err(Rejection::Exists {
-                kind: Kind::Container,
-                name: id.to_string(),
-            });
-        }
-        self.use_join_token(token, JoinRole::Runner)?;
-        let mut taken = Container {
-            id,
-            enrolled: true,
-            ..vacant(
-                &known,
-                ContainerState::Registered,
-                "enrolled; its session is not open yet",
-            )
-        };
-        // A runner that does not say where it is must not live and die with a container it may not be in.
-        if taken.engine_container.as_deref() != theirs {
-            taken.leave_engine();
-            taken.engine_container = theirs.map(str::to_owned);
-        }
-        self.drop_container(&known);
-        self.insert_container(taken);
-        Ok(Outcome::Enrolled(id))
     }
 
     fn connect(&mut self, command: &ContainerCommand) -> Decision {
@@ -164,6 +99,10 @@ impl State {
         }
         open.connected = self.revision;
         open.enrolled = true;
+        open.fingerprint = None;
+        if let Some(token) = open.invited.take() {
+            self.join_tokens.remove(&token);
+        }
         open.address = Some(bounded(address));
         if let Some(theirs) = engine_container {
             self.claim(&mut open, theirs);
@@ -174,6 +113,7 @@ impl State {
             runner: bounded(&capabilities.runner),
         };
         open.resources = *resources;
+        adopt::connected(&mut open);
         self.replace_container(&known, open);
         if restarted {
             self.note_runner_restart(*id);
@@ -263,6 +203,7 @@ impl State {
         moved.reason = reason.to_owned();
         if state == ContainerState::Ready {
             moved.silent_since = 0;
+            adopt::connected(&mut moved);
         } else if known.state == ContainerState::Ready {
             moved.silent_since = self.revision;
         }
@@ -329,6 +270,8 @@ impl State {
             engine: None,
             engine_container: None,
             address: None,
+            fingerprint: None,
+            invited: None,
             image: None,
             networks: Networks::default(),
             health: HealthStatus::Unchecked,
@@ -336,6 +279,7 @@ impl State {
             capabilities: Capabilities::default(),
             resources: Resources::default(),
             assessment: None,
+            adoption: None,
             enrolled: false,
             boot: 0,
             started: 0,
@@ -363,6 +307,7 @@ impl State {
         if let Some(theirs) = &container.engine_container {
             self.index.engine_containers.insert(theirs.clone(), container.id);
         }
+        self.index.note_candidate(&container);
         let container = Arc::new(container);
         self.containers.insert(container.id, container.clone());
         container
@@ -370,11 +315,17 @@ impl State {
 
     pub(super) fn replace_container(&mut self, old: &Arc<Container>, new: Container) -> Arc<Container> {
         self.unindex_container(old);
+        self.drop_adoption_token(old, new.adoption.as_ref());
         self.insert_container(new)
     }
 
     pub(super) fn drop_container(&mut self, old: &Arc<Container>) {
         self.unindex_container(old);
+        // Without its record the token would be good for any name.
+        if let Some(token) = old.invited {
+            self.join_tokens.remove(&token);
+        }
+        self.drop_adoption_token(old, None);
         self.containers.remove(&old.id);
     }
 
@@ -383,6 +334,7 @@ impl State {
         if let Some(theirs) = &old.engine_container {
             self.index.engine_containers.remove(theirs);
         }
+        self.index.forget_candidate(old);
     }
 
     /// A container by id.
@@ -426,16 +378,4 @@ pub(super) fn vacant(known: &Container, state: ContainerState, reason: &str) -> 
         assessment: None,
         ..known.clone()
     }
-}
-
-/// `first`, with what `second` says winning.
-pub(super) fn merge_labels(first: &Labels, second: &Labels) -> Labels {
-    let own = |labels: &Labels| {
-        labels
-            .iter()
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .collect::<Vec<_>>()
-    };
-    let merged: std::collections::BTreeMap<_, _> = own(first).into_iter().chain(own(second)).collect();
-    Labels::lenient(merged)
 }

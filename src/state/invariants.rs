@@ -1,6 +1,6 @@
 //! What must hold of every state, after any commands in any order.
 
-use super::State;
+use super::{MAX_CANDIDATES, MAX_FINDINGS, MAX_SCANS_UNDER_WAY, State};
 use crate::model::{AgentState, Container, ContainerState, Desired};
 
 /// An invariant that does not hold.
@@ -75,7 +75,29 @@ impl State {
         holds(ordered, &|| {
             format!("the breaker is from the future: {breaker:?}")
         })?;
+        self.check_discovery()?;
         self.containers.values().try_for_each(|c| self.check_container(c))
+    }
+
+    fn check_discovery(&self) -> Result<(), Violation> {
+        let under_way = self.scans.values().filter(|scan| !scan.state.is_over()).count();
+        let bounded = under_way <= MAX_SCANS_UNDER_WAY
+            && self.findings.len() <= MAX_FINDINGS
+            && self.candidates() <= MAX_CANDIDATES;
+        let sound = self.scans.values().all(|scan| {
+            let over = scan.state.is_over();
+            scan.count.done <= scan.plan.total()
+                && scan.version <= self.revision
+                && over == scan.ended_at.is_some()
+                && (scan.seen.is_empty() || !over)
+        });
+        if bounded && sound {
+            return Ok(());
+        }
+        Err(Violation {
+            revision: self.revision,
+            what: format!("scans are out of their bounds: {:?}", self.scans),
+        })
     }
 
     fn check_container(&self, container: &Container) -> Result<(), Violation> {
@@ -123,6 +145,16 @@ impl State {
             && (found.number == 0 || (**found).clone().bounded().0 != **found)
         {
             return violated(format!("container {name} keeps an assessment beyond all bounds"));
+        }
+        let found = container.fingerprint.is_some();
+        if found && container.state != ContainerState::Candidate || container.invited.is_some() && !found {
+            return violated(format!(
+                "{name} is no candidate of a scan and has what belongs to one"
+            ));
+        }
+        let brought = container.adoption.as_ref();
+        if container.state == ContainerState::Ready && brought.is_some_and(|it| it.token.is_some()) {
+            return violated(format!("{name} has a runner and a token for another one"));
         }
         if container.state == ContainerState::Candidate && container.enrolled {
             return violated(format!("{name} has a certificate and is called a candidate"));

@@ -10,6 +10,7 @@
 
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod adopt;
 mod agent;
 mod answers;
 mod assess;
@@ -19,13 +20,15 @@ mod cluster;
 mod config;
 mod container;
 mod cordon;
+mod discovery;
 mod engine;
+mod enroll;
 mod invariants;
 mod observe;
 mod quota;
 mod table;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
@@ -34,14 +37,17 @@ use self::answers::Answers;
 use crate::{
     command::{Command, Outcome, Proposal, Rejection, Reply},
     model::{
-        Agent, AgentId, Breaker, Config, Container, ContainerId, Engine, EngineId, JoinToken, JoinTokenId,
-        ManagerId, Millis, Name, Resources, Revision, Token, TokenId,
+        Agent, AgentId, Breaker, Config, Container, ContainerId, Engine, EngineId, Finding, JoinToken,
+        JoinTokenId, ManagerId, Millis, Name, Resources, Revision, Scan, ScanId, Token, TokenId,
     },
 };
 
-pub use self::changes::{Changes, Counts};
 pub use self::invariants::Violation;
 pub use self::quota::{MAX_AGENTS, MAX_CONFIG_TOTAL_BYTES, MAX_CONTAINERS, MAX_ENGINES, MAX_TOKENS};
+pub use self::{
+    changes::{Changes, Counts},
+    discovery::{MAX_CANDIDATES, MAX_FINDINGS, MAX_SCANS_UNDER_WAY},
+};
 
 /// How far one entry may move log time.
 const MAX_STEP: Duration = Duration::from_secs(3600);
@@ -76,6 +82,10 @@ pub struct State {
     join_tokens: OrdMap<JoinTokenId, Arc<JoinToken>>,
     answers: Answers,
     breaker: Breaker,
+    #[serde(deserialize_with = "table::read")]
+    scans: OrdMap<ScanId, Arc<Scan>>,
+    #[serde(deserialize_with = "table::read")]
+    findings: OrdMap<SocketAddr, Arc<Finding>>,
     #[serde(skip)]
     index: Index,
 }
@@ -89,6 +99,10 @@ struct Index {
     placed: OrdMap<ContainerId, Placed>,
     pending: OrdSet<AgentId>,
     engine_names: OrdMap<Name, EngineId>,
+    /// Candidates of scans by their keys.
+    fingerprints: OrdMap<String, ContainerId>,
+    /// Approved ones, and those that a runner is brought into, by the token that lets it in.
+    invitations: OrdMap<JoinTokenId, ContainerId>,
 }
 
 /// The agents placed on one container, and what they ask for together.
@@ -163,6 +177,7 @@ impl State {
             Command::Container(command) => self.decide_container(command),
             Command::Agent(command) => self.decide_agent(command),
             Command::Engine(command) => self.decide_engine(command),
+            Command::Discovery(command) => self.decide_discovery(command),
         }
     }
 
@@ -228,6 +243,7 @@ impl State {
             if let Some(theirs) = &container.engine_container {
                 index.engine_containers.insert(theirs.clone(), *id);
             }
+            index.note_candidate(container);
         }
         for (id, agent) in &self.agents {
             index.agent_names.insert(agent.spec.name.clone(), *id);

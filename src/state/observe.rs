@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use super::{
     Decision, State,
-    container::{merge_labels, vacant},
+    container::vacant,
     quota::{MAX_CONTAINERS, bounded},
 };
 use crate::{
     command::{Kind, Outcome, Rejection},
-    model::{Container, ContainerState, EngineId, EngineRef, Found, FoundState, Name, Revision},
+    model::{Container, ContainerState, EngineId, EngineRef, Found, FoundState, Labels, Name, Revision},
 };
 
 impl State {
@@ -104,6 +104,7 @@ impl State {
                 image: Some(bounded(&one.image)),
                 networks: one.networks.clone().unwrap_or_default(),
                 health: one.health.unwrap_or_default(),
+                adoption: None,
                 labels: merge_labels(&one.labels, &old.labels),
                 ..vacant(old, ContainerState::Registered, reason)
             };
@@ -155,11 +156,23 @@ fn awaits(old: &Container) -> bool {
     promised || old.fenced
 }
 
-/// A name that another container has, told apart by the engine's id of this one.
-fn distinct(name: &Name, theirs: &str) -> Name {
+/// A name that another container has, told apart by an id or key of this one in hexadecimal digits.
+pub(super) fn distinct(name: &Name, theirs: &str) -> Name {
     let tail: String = theirs.chars().filter(char::is_ascii_hexdigit).take(8).collect();
     let head: String = name.chars().take(50).collect();
     format!("{head}-{}", tail.to_ascii_lowercase())
         .parse()
         .unwrap_or_else(|_| name.clone())
+}
+
+/// `first`, with what `second` says winning.
+pub(super) fn merge_labels(first: &Labels, second: &Labels) -> Labels {
+    let own = |labels: &Labels| {
+        labels
+            .iter()
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let merged: std::collections::BTreeMap<_, _> = own(first).into_iter().chain(own(second)).collect();
+    Labels::lenient(merged)
 }

@@ -10,7 +10,7 @@ use quorate::{
         BoxedStream, Clock, Consensus, Dial, Fatal, First, Options, RaftSettings,
         Running as RunningConsensus, Stores,
     },
-    control::{self, Controller, LivenessTable},
+    control::{self, Controller, LivenessTable, Scanning},
     engine::EngineAccess,
     model::{
         Agent, AgentId, AgentState, Container, ContainerState, Desired, JoinRole, JoinTokenId, PeerInfo,
@@ -18,6 +18,7 @@ use quorate::{
         session::{FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     },
     plan::Windows,
+    probe::Prober,
     security::session_server,
     security::{self, Ca, JoinToken},
     session::{Deps, Roster, Samples, SessionServer},
@@ -105,6 +106,8 @@ impl Manager {
                 windows: Windows::default(),
                 engines: EngineAccess::new("/nowhere".into()),
                 trips: Arc::default(),
+                scanning: Scanning::new(Prober::new().unwrap(), None, Duration::from_secs(300), 200),
+                adopter: None,
             },
             end.clone(),
         );

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod config;
+mod discovery;
 mod nearest;
 mod network;
 mod registry;
@@ -20,6 +21,7 @@ pub use self::{
         BreakerView, CacheView, Check, ClusterStatus, Health, ManagerView, MassSilenceView, TransferRequest,
     },
     config::{ConfigPut, ConfigValue, ConfigView},
+    discovery::{ApproveRequest, Approved, DiscoveryView, FindingView, ScanAsked, ScanRequest, ScanView},
     nearest::{nearest, unknown_field},
     network::{NetworkChanged, NetworkConnect, NetworkDisconnect, NetworkRequest, NetworkView},
     registry::{

@@ -38,6 +38,8 @@ pub struct ContainerView {
     pub engine_container: Option<String>,
     /// Where its runner was last seen.
     pub address: Option<String>,
+    /// The key of a candidate that a scan found, which is what is approved: 64 hexadecimal digits.
+    pub fingerprint: Option<String>,
     /// The image it was started from.
     pub image: Option<String>,
     /// The networks of its engine that it is connected to; at most 16 are noted.
@@ -50,6 +52,10 @@ pub struct ContainerView {
     /// Its labels.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub labels: Labels,
+    /// Whether its runner was brought in by a manager, not started by the container itself.
+    pub adopted: bool,
+    /// What was last done to bring a runner in, or why that can't be done; null where none was missing.
+    pub adoption: Option<String>,
     /// What its runner found out.
     #[schema(value_type = Object)]
     pub capabilities: Capabilities,
@@ -84,10 +90,13 @@ impl ContainerView {
             engine: container.engine.as_ref().map(|place| place.engine),
             engine_container: container.engine_container.clone(),
             address: container.address.clone(),
+            fingerprint: container.fingerprint.clone(),
             image: container.image.clone(),
             networks: container.networks.clone(),
             health: container.health,
             labels: container.labels.clone(),
+            adopted: container.adoption.as_ref().is_some_and(|known| known.adopted),
+            adoption: container.adoption.as_ref().map(|known| known.reason.clone()),
             capabilities: container.capabilities.clone(),
             assessment: container.assessment.clone(),
             resources: container.resources,

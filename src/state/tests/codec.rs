@@ -7,8 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{commands::proposal, *};
 use crate::{
-    command::{ClusterCommand, ConfigCommand, Kind},
-    model::TokenId,
+    command::{ClusterCommand, ConfigCommand, DiscoveryCommand, Kind},
+    model::{ScanId, TokenId},
 };
 
 fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
@@ -23,11 +23,12 @@ fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
 }
 
 /// Every kind of command; a new one does not compile until it stands here, and then has to be generated.
-const COMMANDS: usize = 29;
+const COMMANDS: usize = 35;
 
 fn number(command: &Command) -> usize {
     use {
-        AgentCommand as A, ClusterCommand as U, ConfigCommand as G, ContainerCommand as C, EngineCommand as E,
+        AgentCommand as A, ClusterCommand as U, ConfigCommand as G, ContainerCommand as C,
+        DiscoveryCommand as D, EngineCommand as E,
     };
     match command {
         Command::Cluster(U::Bootstrap { .. }) => 0,
@@ -59,6 +60,12 @@ fn number(command: &Command) -> usize {
         Command::Container(C::Cordon { .. }) => 26,
         Command::Container(C::Uncordon { .. }) => 27,
         Command::Container(C::Assess { .. }) => 28,
+        Command::Container(C::Approve { .. }) => 29,
+        Command::Discovery(D::Scan { .. }) => 30,
+        Command::Discovery(D::Progress { .. }) => 31,
+        Command::Discovery(D::End { .. }) => 32,
+        Command::Discovery(D::Cancel { .. }) => 33,
+        Command::Container(C::Adopt { .. }) => 34,
     }
 }
 
@@ -89,6 +96,7 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::EngineAdded(EngineId(4)),
         Outcome::TokenCreated(TokenId(5)),
         Outcome::JoinTokenCreated(JoinTokenId(6)),
+        Outcome::ScanAsked(ScanId(7)),
     ];
     let number = |outcome: &Outcome| match outcome {
         Outcome::Done => 0,
@@ -100,6 +108,7 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::EngineAdded(_) => 6,
         Outcome::TokenCreated(_) => 7,
         Outcome::JoinTokenCreated(_) => 8,
+        Outcome::ScanAsked(_) => 9,
     };
     assert!(all.iter().map(number).eq(0..all.len()));
     all

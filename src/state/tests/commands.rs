@@ -5,8 +5,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    command::{ClusterCommand, ConfigCommand},
-    model::{Desired, DisconnectPolicy, EngineState, HealthStatus, Networks, Role, Token, TokenId},
+    command::{ClusterCommand, ConfigCommand, DiscoveryCommand},
+    model::{
+        Desired, DisconnectPolicy, EngineState, Finding, FindingKind, HealthStatus, Met, Networks, Role,
+        ScanCount, ScanId, ScanPlan, ScanState, Token, TokenId,
+    },
 };
 
 fn id() -> impl Strategy<Value = u64> {
@@ -56,6 +59,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => engine().prop_map(Command::Engine),
         1 => cluster().prop_map(Command::Cluster),
         1 => breaker().prop_map(Command::Cluster),
+        1 => discovery().prop_map(Command::Discovery),
     ]
 }
 
@@ -149,6 +153,50 @@ fn container() -> impl Strategy<Value = ContainerCommand> {
         2 => (id(), 0..3u64, assessment()).prop_map(|(n, boot, assessment)| ContainerCommand::Assess {
             id: ContainerId(n), boot, assessment,
         }),
+        1 => (id(), 1..3u64, id(), condition()).prop_map(|(n, key, t, condition)| ContainerCommand::Approve {
+            id: ContainerId(n), fingerprint: key.to_string(), condition,
+            token: JoinToken { id: JoinTokenId(10 + t), ..token(Some(1)) },
+        }),
+        2 => (id(), 0..3u64, any::<bool>()).prop_map(|(n, token, adopted)| ContainerCommand::Adopt {
+            id: ContainerId(n), engine_container: "11".into(), token: ticket(token), adopted, reason: "why".into(),
+        }),
+    ]
+}
+
+fn discovery() -> impl Strategy<Value = DiscoveryCommand> {
+    let scan = || (1..4u64).prop_map(ScanId);
+    let term = || prop_oneof![3 => Just(TERM), 1 => Just(TERM + 1)];
+    let place = |n: u64| format!("10.0.0.{n}:7").parse().unwrap();
+    let met = (1..9u64, name(), id(), 1..3u64).prop_map(move |(n, name, at, key)| Met {
+        id: ContainerId(n),
+        name,
+        address: place(at),
+        fingerprint: key.to_string(),
+    });
+    let finding = id().prop_map(move |at| Finding {
+        address: place(at),
+        kind: FindingKind::OpenEngine,
+        detail: "28.0".into(),
+        scan: ScanId(0),
+        seen_at: Millis(0),
+    });
+    let news = (
+        proptest::collection::vec(met, 0..3),
+        proptest::collection::vec(finding, 0..2),
+    );
+    let end = prop_oneof![Just(ScanState::Done), Just(ScanState::Interrupted)];
+    prop_oneof![
+        3 => (scan(), any::<bool>()).prop_map(|(id, scheduled)| DiscoveryCommand::Scan {
+            id, scheduled, plan: ScanPlan::new(vec!["10.0.0.0/30".parse().unwrap()], Some(vec![7])).unwrap(),
+        }),
+        4 => (scan(), term(), 0..9u64, news).prop_map(|(id, term, done, (met, findings))| {
+            let count = ScanCount { done, ..ScanCount::default() };
+            DiscoveryCommand::Progress { id, term, count, met, findings }
+        }),
+        2 => (scan(), term(), end).prop_map(|(id, term, state)| DiscoveryCommand::End {
+            id, term, state, reason: "why".into(),
+        }),
+        1 => scan().prop_map(|id| DiscoveryCommand::Cancel { id }),
     ]
 }
 
@@ -199,6 +247,15 @@ fn engine() -> impl Strategy<Value = EngineCommand> {
             id: EngineId(n), state: EngineState::Connected, reason: "answers".into(),
         }),
     ]
+}
+
+/// What an adopted runner joins with; none for zero.
+pub(super) fn ticket(id: u64) -> Option<JoinToken> {
+    (id != 0).then(|| JoinToken {
+        id: JoinTokenId(100 + id),
+        expires_at: Some(Millis(1 << 40)),
+        ..token(Some(1))
+    })
 }
 
 pub(super) fn token(uses_left: Option<u32>) -> JoinToken {

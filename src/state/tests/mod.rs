@@ -1,12 +1,14 @@
 //! The state by its commands: what each may and may not do, and that any sequence of them keeps
 //! the invariants.
 
+mod adopt;
 mod agents;
 mod breaker;
 mod changes;
 mod codec;
 mod commands;
 mod containers;
+mod discovery;
 mod engines;
 mod managers;
 mod property;

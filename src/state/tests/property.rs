@@ -61,6 +61,18 @@ pub(super) fn fit(state: &State, command: &mut Command) {
                 *verdict = ContainerState::Lost;
             }
         }
+        Command::Container(ContainerCommand::Adopt {
+            id, engine_container, ..
+        }) => {
+            let wanted = usize::try_from(id.0).unwrap();
+            let lone =
+                |c: &&std::sync::Arc<Container>| c.engine.is_some() && c.state != ContainerState::Ready;
+            let lone: Vec<_> = state.containers(None).filter(lone).collect();
+            if let Some(one) = lone.get(wanted % lone.len().max(1)) {
+                *id = one.id;
+                *engine_container = one.engine_container.clone().unwrap();
+            }
+        }
         Command::Container(ContainerCommand::Leave { id, boot }) => {
             *boot = state.container(*id).map_or(0, |c| c.boot);
         }
@@ -100,6 +112,8 @@ struct Reached {
     settled: AtomicU64,
     /// A placement that only a cordon refused.
     cordoned: AtomicU64,
+    /// An adoption with a token.
+    adopted: AtomicU64,
 }
 
 impl Reached {
@@ -156,6 +170,9 @@ impl Reached {
                 };
                 count(&self.cordoned, placements.iter().any(kept_out));
             }
+            Command::Container(ContainerCommand::Adopt { token, .. }) => {
+                count(&self.adopted, done && token.is_some());
+            }
             Command::Cluster(ClusterCommand::CloseBreaker { .. } | ClusterCommand::LiftBreaker { .. }) => {
                 count(&self.settled, done);
             }
@@ -175,6 +192,7 @@ impl Reached {
             &self.held,
             &self.settled,
             &self.cordoned,
+            &self.adopted,
         ];
         let enough = all.iter().all(|n| n.load(Ordering::Relaxed) >= 20);
         assert!(enough, "these runs prove too little: {self:?}");
