@@ -394,12 +394,24 @@ async fn where_it_can_not_be_done_the_record_says_why() {
     let read_only = yard.run(&["--read-only"], &image, &SLEEP);
     let in_memory = yard.run(&["--read-only", "--tmpfs", "/m:exec"], &image, &SLEEP);
     let another = yard.run(&[], &for_another_machine(&yard, &image), &SLEEP);
+    // Whoever has its volume too could read the runner's key.
+    let volume = unique("volume");
+    docker(&["volume", "create", &volume]).unwrap();
+    yard.volumes.borrow_mut().push(volume.clone());
+    let mounted = format!("{volume}:/v");
+    let shared = yard.run(&["--read-only", "--volume", &mounted], &image, &SLEEP);
+    yard.run(
+        &["--label", "quorate.adopt=false", "--volume", &mounted],
+        &image,
+        &SLEEP,
+    );
     // Its environment makes a configuration that no runner takes.
     let wrong = yard.run(&["--env", "QUORATE_CAPACITY_CPU_MILLIS=0"], &image, &SLEEP);
     yard.watch().await;
     for (name, why) in [
         (&read_only, "its root is read-only"),
         (&in_memory, "in /m: "),
+        (&shared, "in /v: another container has this volume too"),
         (&another, "its image is for arm64"),
         (&wrong, "capacity.cpu_millis"),
     ] {

@@ -12,7 +12,7 @@ use std::{
 
 use quorate::{
     client::{
-        Client, Condition,
+        Client, Condition, Page,
         types::{ApproveRequest, ContainerView, ScanRequest, ScanView},
     },
     model::{ContainerState, FindingKind, ScanId, ScanState},
@@ -128,6 +128,13 @@ async fn named(client: &Client, name: &str, state: ContainerState) -> Option<Con
         .filter(|known| known.state == state)
 }
 
+/// The only candidate that there is.
+async fn candidate_of(client: &Client) -> Option<ContainerView> {
+    let all = client.containers(&Page::default()).await.ok()?.items;
+    all.into_iter()
+        .find(|known| known.state == ContainerState::Candidate)
+}
+
 fn quorate(cluster: &Cluster, at: usize, words: &[&str]) -> Output {
     let bundle = cluster.bundle();
     Command::new(env!("CARGO_BIN_EXE_quorate"))
@@ -232,31 +239,40 @@ async fn a_scan_finds_who_is_there_and_lets_nobody_in_who_should_not_be() {
     assert!(shows.container("stranger").await.is_err());
 
     // Whoever has no token waits for approval of the key that its own log shows.
-    let waits = named(&shows, "candidate", ContainerState::Candidate)
-        .await
-        .unwrap();
+    let waits = candidate_of(&shows).await.unwrap();
     let key = waits.fingerprint.clone().unwrap();
+    // What it calls itself is its own choice: a part of its key is always in its name.
+    let name = waits.name.as_str();
+    assert_eq!(name, format!("candidate-{}", &key[..16]));
     assert!(candidate.log().contains(&key), "{}", candidate.log());
     assert_eq!(waits.address.as_deref(), Some(six.to_string().as_str()));
     let wrong = ApproveRequest {
-        fingerprint: Some("0".repeat(64)),
+        fingerprint: "0".repeat(64),
     };
-    let refused = asked.approve_container("candidate", &wrong, Condition::Any).await;
+    let refused = asked.approve_container(name, &wrong, Condition::Any).await;
     assert!(refused.unwrap_err().to_string().contains("another key"));
-    let refused = quorate(&cluster, leader, &["container", "approve", "proved"]);
+    // Without a key nobody is approved, and there is no terminal to ask at.
+    let unsaid = quorate(&cluster, leader, &["container", "approve", name]);
+    assert_eq!(unsaid.status.code(), Some(2), "{unsaid:?}");
+    assert!(String::from_utf8_lossy(&unsaid.stderr).contains("--fingerprint"));
+    let approve = |at, name: &str| {
+        let words = ["container", "approve", name, "--fingerprint", key.as_str()];
+        quorate(&cluster, at, &words)
+    };
+    let refused = approve(leader, "proved");
     assert_eq!(refused.status.code(), Some(4), "{refused:?}");
     let listed = quorate(&cluster, leader, &["discovery", "candidates"]);
     assert!(
         String::from_utf8_lossy(&listed.stdout).contains(&key),
         "{listed:?}"
     );
-    let approved = quorate(&cluster, (leader + 2) % 3, &["container", "approve", "candidate"]);
+    let approved = approve((leader + 2) % 3, name);
     assert!(approved.status.success(), "{approved:?}\n{}", candidate.log());
     assert!(String::from_utf8_lossy(&approved.stdout).contains(&key));
     let mut joined = None;
     cluster
         .eventually("the candidate has joined", async || {
-            joined = named(&shows, "candidate", ContainerState::Ready).await;
+            joined = named(&shows, name, ContainerState::Ready).await;
             joined.is_some()
         })
         .await;
@@ -285,12 +301,55 @@ async fn a_scan_finds_who_is_there_and_lets_nobody_in_who_should_not_be() {
         (0, 0, 0),
         "{view:?}"
     );
-    assert!(named(&shows, "candidate", ContainerState::Ready).await.is_some());
+    assert!(named(&shows, name, ContainerState::Ready).await.is_some());
 
     let refused = quorate(&cluster, leader, &["discovery", "scan", "0.0.0.0/0"]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(words.contains("4294967296") && words.contains("65536"), "{words}");
+}
+
+/// The client's requests have keys: one whose answer was lost is repeated, and may find the candidate gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approval_that_reaches_nobody_says_so_and_is_repeated() {
+    let cluster = Cluster::start(1).await;
+    let net = Network::random();
+    let dir = cluster.dir.path();
+    let token = fs::read_to_string(cluster.bundle().join("join.token")).unwrap();
+    let token: JoinToken = token.parse().unwrap();
+    let ca = format!("probe.ca={}", token.ca());
+    let start = || Runner::start(dir, "waits", net.host(3), &["--set", &ca]);
+    let runner = start();
+    listens(net.host(3)).await;
+    let client = cluster.client(0);
+    let here = request(&[&net.cidr()], &[net.port]);
+    assert_eq!(scanned(&cluster, &client, &here).await.candidates, 1);
+    let waits = candidate_of(&client).await.unwrap();
+    let asked = ApproveRequest {
+        fingerprint: waits.fingerprint.clone().unwrap(),
+    };
+    drop(runner);
+    let approve = async || {
+        let approved = client
+            .approve_container(&waits.name, &asked, Condition::Any)
+            .await;
+        approved.unwrap()
+    };
+    let unheard = approve().await;
+    assert_eq!(unheard.id, waits.id);
+    assert!(unheard.trouble.is_some(), "{unheard:?}");
+
+    // A scan that misses it does not take the approval back.
+    assert_eq!(scanned(&cluster, &client, &here).await.candidates, 0);
+    let runner = start();
+    listens(net.host(3)).await;
+    let heard = approve().await;
+    assert_eq!(heard.trouble, None, "{}", runner.log());
+    cluster
+        .eventually("it has joined", async || {
+            named(&client, &waits.name, ContainerState::Ready).await.is_some()
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -59,7 +59,7 @@ pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Resp
     request_body = ScanRequest,
     responses(
         (status = 201, body = ScanAsked),
-        (status = 400, description = "Too many addresses or ports, or none"),
+        (status = 400, description = "Too many networks, addresses or ports, or none"),
         (status = 409, description = "As many scans wait already as may"),
     ))]
 pub(super) async fn scan(State(app): State<App>, request: Request) -> Result<Response, Problem> {
@@ -79,7 +79,7 @@ pub(super) async fn scan(State(app): State<App>, request: Request) -> Result<Res
     let Outcome::ScanAsked(id) = accepted.outcome else {
         return Err(accepted.unexpected());
     };
-    tracing::info!(token = %call.caller.token, scan = %id, cidrs = ?plan.cidrs(), "a scan was asked for");
+    tracing::info!(token = %call.caller.token, scan = %id, cidrs = plan.cidrs().len(), total = plan.total(), "a scan was asked for");
     let asked = ScanAsked {
         id,
         total: plan.total(),

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     command::{AgentCommand, Command, Condition, ContainerCommand, DiscoveryCommand, Proposal},
     model::{
-        AgentId, AgentSpec, ContainerId, MAX_SCAN_PORTS, MAX_SCANNED, Millis, Name, ScanId, ScanPlan,
-        Selector,
+        AgentId, AgentSpec, ContainerId, MAX_SCAN_CIDRS, MAX_SCAN_PORTS, MAX_SCANNED, Millis, Name, ScanId,
+        ScanPlan, Selector,
     },
     security::{ApiToken, JoinToken},
     state::State,
@@ -106,6 +106,7 @@ fn scanned(asked: ScanRequest) {
         return;
     };
     assert!(plan.total() <= (MAX_SCANNED as u64) * MAX_SCAN_PORTS as u64);
+    assert!(plan.cidrs().len() <= MAX_SCAN_CIDRS);
     assert!(plan.places().take(100).all(|place| plan.covers(place)));
     applied(Command::Discovery(DiscoveryCommand::Scan {
         id: ScanId(1),

@@ -1,6 +1,10 @@
 //! `quorate container`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 
@@ -45,11 +49,12 @@ pub enum Verb {
         #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
         label: Vec<(String, String)>,
     },
-    /// Lets a candidate in that a scan found; shows the key that is approved
+    /// Lets a candidate in that a scan found, by its key: its name is its own choice
     Approve {
         /// Its name or id
         name: String,
-        /// The key that it must have, as its runner's log shows it; whichever it has when left out
+        /// The key that it must have, as its runner's log shows it; on a terminal it is shown and asked for
+        /// when left out
         #[arg(long, value_name = "HEX")]
         fingerprint: Option<String>,
     },
@@ -233,6 +238,67 @@ fn show(output: &Output, container: &ContainerView) -> Result<(), Failure> {
     }
 }
 
+/// The key that a person has looked at.
+async fn looked_at(context: &Context, name: &str) -> Result<String, Failure> {
+    const COMPARE: &str = "compare the key in its runner's log with `quorate discovery candidates`, and give it as \
+        --fingerprint KEY";
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(Failure::usage(
+            format!("which key {name} must have is not said, and nobody can be asked"),
+            COMPARE,
+        ));
+    }
+    let known = context.client.container(name).await?;
+    let Some(key) = known.fingerprint else {
+        return Err(Failure::local(
+            format!("container {name} is no candidate of a scan: there is nothing to approve"),
+            "see `quorate discovery candidates`",
+        ));
+    };
+    eprintln!(
+        "candidate {} at {} has the key\n  {key}\nDoes its runner's log show the same key? [y/N]",
+        known.name,
+        or_dash(known.address.as_ref())
+    );
+    let mut answer = String::new();
+    let read = io::stdin().read_line(&mut answer);
+    if read.is_ok() && agrees(&answer) {
+        return Ok(key);
+    }
+    Err(Failure::local(
+        format!("container {name} was not approved"),
+        COMPARE,
+    ))
+}
+
+/// Whether an answer is a yes; nothing else is.
+fn agrees(answer: &str) -> bool {
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+async fn approve(context: &Context, name: &str, given: Option<String>) -> Result<(), Failure> {
+    let fingerprint = match given {
+        Some(given) => given,
+        None => looked_at(context, name).await?,
+    };
+    let asked = ApproveRequest { fingerprint };
+    let approved = context
+        .client
+        .approve_container(name, &asked, Condition::Any)
+        .await?;
+    if let Some(trouble) = &approved.trouble {
+        return Err(Failure::local(
+            format!("container {name} is approved and was not told where to join: {trouble}"),
+            "approve it again",
+        ));
+    }
+    let sentence = format!(
+        "container {} is approved by its key {} and was told where to join (revision {})",
+        approved.name, approved.fingerprint, approved.revision
+    );
+    context.output.said(&sentence, &approved)
+}
+
 pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
     let (client, output) = (&context.client, &context.output);
     match verb {
@@ -253,28 +319,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
                 .await?;
             output.created("container", &created)
         }
-        Verb::Approve { name, fingerprint } => {
-            // What is approved is what was shown, not what it is by then.
-            let fingerprint = match fingerprint {
-                Some(given) => Some(given.to_ascii_lowercase()),
-                None => client.container(&name).await?.fingerprint,
-            };
-            let asked = ApproveRequest { fingerprint };
-            let approved = client.approve_container(&name, &asked, Condition::Any).await?;
-            if let Some(trouble) = &approved.trouble {
-                return Err(Failure::local(
-                    format!("container {name} is approved and was not told where to join: {trouble}"),
-                    "approve it again",
-                ));
-            }
-            let sentence = format!(
-                "container {} is approved by its key {} and was told where to join (revision {})",
-                approved.name,
-                or_dash(approved.fingerprint.as_ref()),
-                approved.revision
-            );
-            output.said(&sentence, &approved)
-        }
+        Verb::Approve { name, fingerprint } => approve(context, &name, fingerprint).await,
         Verb::Cordon {
             name,
             reason,
@@ -327,5 +372,15 @@ mod tests {
         );
         found.memory_limit_bytes = Some(128 << 20);
         assert_eq!(shown(&found)[2], "2.0 GiB, limited to 128.0 MiB");
+    }
+
+    #[test]
+    fn only_a_yes_approves() {
+        for yes in ["y\n", "Y\n", " yes \n", "YES\r\n"] {
+            assert!(agrees(yes), "{yes:?}");
+        }
+        for no in ["", "\n", "n\n", "yesterday\n", "ja\n", "y y\n"] {
+            assert!(!agrees(no), "{no:?}");
+        }
     }
 }

@@ -185,7 +185,9 @@ async fn scan(context: &Context, asked: Scan) -> Result<(), Failure> {
     output.one(&scan)?;
     findings(context, &view)?;
     if output.is_table() && scan.candidates > 0 {
-        eprintln!("`quorate discovery candidates` shows who waits for `quorate container approve NAME`");
+        eprintln!(
+            "`quorate discovery candidates` shows who waits for `quorate container approve`, and their keys"
+        );
     }
     match scan.state {
         crate::model::ScanState::Done => Ok(()),

@@ -36,10 +36,11 @@ impl Client {
             .await
     }
 
-    /// Lets a candidate in that a scan found.
+    /// Lets a candidate in that a scan found. When it does not answer with the key that is approved, the answer
+    /// says so as `trouble`: it may have been let in by an earlier try of this request.
     ///
     /// # Errors
-    /// [`ClientError`]; `busy` when it does not answer with the key that is approved.
+    /// [`ClientError`]; `busy` when another key than that is known.
     pub async fn approve_container(
         &self,
         name: &str,

@@ -130,6 +130,8 @@ pub enum ContainerCommand {
     Adopt {
         /// Which.
         id: ContainerId,
+        /// The term of the leader that does it; an entry of another term refuses it.
+        term: u64,
         /// The engine's own id of it; if the record has come to stand for another one, this is refused.
         engine_container: String,
         /// What the runner that is about to be started joins with.

@@ -37,6 +37,9 @@ pub enum DiscoveryCommand {
         term: u64,
         /// `Done` or `Interrupted`.
         state: ScanState,
+        /// Whether every place was looked at and everything met was told. Only then what was not met again
+        /// is forgotten.
+        complete: bool,
         /// Why.
         reason: String,
     },

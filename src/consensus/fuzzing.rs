@@ -107,6 +107,7 @@ fn scanned() -> Vec<Command> {
             id,
             term,
             state: ScanState::Done,
+            complete: true,
             reason: "x".into(),
         }),
         Command::Container(ContainerCommand::Approve {
@@ -117,6 +118,7 @@ fn scanned() -> Vec<Command> {
         }),
         Command::Container(ContainerCommand::Adopt {
             id: ContainerId(6),
+            term,
             engine_container: "ab".into(),
             token: None,
             adopted: false,

@@ -8,33 +8,36 @@
 //!
 //! At most so many attempts are under way on one engine, each with a bound: an engine that hangs holds
 //! up its own containers only. Attempts at one container become rarer as they fail.
+//!
+//! What is not known is not failed: a runner that may have been started keeps its token, and whether a
+//! runner was brought in is not forgotten because an engine did not answer.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use futures::FutureExt as _;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
-use super::Replica;
+use super::{
+    Replica,
+    adopt_desk::{Desk, End},
+    adopt_sightings::Sightings,
+};
 use crate::{
-    command::{Command, ContainerCommand},
+    command::{Command, ContainerCommand, Rejection},
     engine::{
         Endpoint, EngineAccess,
         adopt::{self, Order, Standing},
     },
     model::{
-        Container, ContainerId, ContainerState, EngineId, EngineState, Found, FoundState, JoinRole,
-        JoinToken, JoinTokenId, MAY_ADOPT, Millis, SecretHash, Selector,
+        Adoption, Container, ContainerId, JoinRole, JoinToken, JoinTokenId, Millis, SecretHash, Selector,
     },
-    state::State,
+    state::MAX_TOKENS,
     telemetry::ADOPTIONS,
 };
 
@@ -43,20 +46,12 @@ pub use crate::engine::{Program, ProgramError};
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The longest one attempt may take in all.
-const ATTEMPT: Duration = Duration::from_secs(180);
-
-/// Pauses between attempts at one container: they double from the first to the second.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-
-/// How long a runner that was started may take to join before it is looked at again.
-const JOINING: Duration = Duration::from_secs(10);
+/// The longest the engine may take until the binary is there and was tried out. What comes after has its
+/// own, shorter bounds, and is not cut off between the start and the look at what became of it.
+const PREPARED: Duration = Duration::from_secs(180);
 
 /// How long its join token is good for.
 const TOKEN_LIFE: Duration = Duration::from_secs(300);
-
-/// How long a container must have had a runner until its failures are forgotten.
-const SETTLED: Duration = Duration::from_secs(60);
 
 /// A new join token: its id, its hash, and its text, which is secret.
 pub struct Ticket {
@@ -98,56 +93,25 @@ impl fmt::Debug for Adopter {
     }
 }
 
-/// What engines have told of their containers to this leader.
-#[derive(Debug, Default)]
-pub(super) struct Sightings {
-    running: Mutex<BTreeMap<(EngineId, String), Instant>>,
-}
-
-impl Sightings {
-    /// Notes what an engine told.
-    pub(super) fn note(&self, engine: EngineId, found: &[Found]) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        for one in found {
-            let key = (engine, one.container.clone());
-            match one.state {
-                FoundState::Running => {
-                    running.entry(key).or_insert_with(Instant::now);
-                }
-                FoundState::Paused | FoundState::Dead => {
-                    running.remove(&key);
-                }
-            }
-        }
-    }
-
-    /// Forgets what an engine has no longer, be it known here or not.
-    pub(super) fn keep(&self, engine: EngineId, has: impl Fn(&str) -> bool) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|(of, theirs), _| *of != engine || has(theirs));
-    }
-
-    /// Since when a container is known to run; those of engines that are no longer watched are forgotten.
-    fn running(&self, state: &State) -> BTreeMap<(EngineId, String), Instant> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|(engine, _), _| state.engine(*engine).is_some());
-        running.clone()
-    }
-}
-
 pub(super) async fn run<R: Replica>(
     replica: R,
     access: EngineAccess,
     adopter: Arc<Adopter>,
     sightings: Arc<Sightings>,
+    term: u64,
 ) {
     let mut desk = Desk::default();
     loop {
         let state = replica.state();
         desk.forget(&state);
-        for (container, engine) in desk.choose(&state, &sightings.running(&state), &access, &adopter) {
-            let work = attempt(replica.clone(), adopter.clone(), container, engine);
-            desk.work.spawn(work);
+        for (container, engine) in desk.choose(&state, &sightings, &access, &adopter) {
+            let attempt = Attempt {
+                replica: replica.clone(),
+                adopter: adopter.clone(),
+                container,
+                term,
+            };
+            desk.work.spawn(attempt.run_out(engine));
         }
         tokio::select! {
             Some(Ok((id, end))) = desk.work.join_next() => desk.ended(id, end),
@@ -156,181 +120,64 @@ pub(super) async fn run<R: Replica>(
     }
 }
 
-/// What was tried in one container.
-#[derive(Debug)]
-struct Tried {
-    engine: EngineId,
-    under_way: bool,
-    failures: u32,
-    not_before: Instant,
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// There was nothing to do.
-    Idle,
-    /// A runner is in it, and has to join.
-    Runs,
-    Failed,
-}
-
-#[derive(Debug, Default)]
-struct Desk {
-    tried: BTreeMap<ContainerId, Tried>,
-    work: JoinSet<(ContainerId, End)>,
-}
-
-impl Desk {
-    /// Containers that are gone or have had a runner for long enough begin anew.
-    fn forget(&mut self, state: &State) {
-        let now = Instant::now();
-        self.tried.retain(|id, tried| {
-            let settled = |container: &Arc<Container>| {
-                container.state == ContainerState::Ready && now > tried.not_before + SETTLED
-            };
-            tried.under_way || state.container(*id).is_some_and(|known| !settled(known))
-        });
-    }
-
-    /// The containers to try now.
-    fn choose(
-        &mut self,
-        state: &State,
-        running: &BTreeMap<(EngineId, String), Instant>,
-        access: &EngineAccess,
-        adopter: &Adopter,
-    ) -> Vec<(Arc<Container>, Endpoint)> {
-        let now = Instant::now();
-        let mut chosen = Vec::new();
-        let mut busy: BTreeMap<EngineId, usize> = BTreeMap::new();
-        for tried in self.tried.values().filter(|tried| tried.under_way) {
-            *busy.entry(tried.engine).or_default() += 1;
-        }
-        for ((engine, theirs), since) in running {
-            let known = state.engine_container(*engine, theirs);
-            let known = known.filter(|known| {
-                let meant = lacks_runner(known) && adopter.selector.matches(&known.labels);
-                meant && *since + adopter.grace <= now
-            });
-            let Some(container) = known else {
-                continue;
-            };
-            let Some(watched) = state
-                .engine(*engine)
-                .filter(|engine| engine.state != EngineState::Unreachable)
-            else {
-                continue;
-            };
-            let early = |tried: &Tried| tried.under_way || now < tried.not_before;
-            let there = busy.entry(*engine).or_default();
-            if *there >= adopter.at_once || self.tried.get(&container.id).is_some_and(early) {
-                continue;
-            }
-            *there += 1;
-            let tried = self.tried.entry(container.id).or_insert(Tried {
-                engine: *engine,
-                under_way: true,
-                failures: 0,
-                not_before: now,
-            });
-            tried.under_way = true;
-            tried.engine = *engine;
-            chosen.push((container.clone(), access.to(watched)));
-        }
-        chosen
-    }
-
-    /// Takes note of an attempt's end.
-    fn ended(&mut self, id: ContainerId, end: End) {
-        let Some(tried) = self.tried.get_mut(&id) else {
-            return;
-        };
-        tried.under_way = false;
-        let pause = RETRY
-            .0
-            .saturating_mul(2u32.saturating_pow(tried.failures))
-            .min(RETRY.1);
-        let pause = match end {
-            // The engine tells when the container goes on; this is for news that were lost.
-            End::Idle => RETRY.0,
-            End::Runs => pause.max(JOINING),
-            End::Failed => pause,
-        };
-        if end != End::Idle {
-            tried.failures = tried.failures.saturating_add(1);
-        }
-        tried.not_before = Instant::now() + pause;
-    }
-}
-
-/// Whether a runner may have to be brought in, if the container runs.
-fn lacks_runner(container: &Container) -> bool {
-    let refused = container.labels.get(MAY_ADOPT) == Some("false");
-    let lacks = match container.state {
-        ContainerState::Candidate | ContainerState::Registered => true,
-        ContainerState::Ready => false,
-        // A runner that came by itself may come again by itself.
-        ContainerState::Suspect | ContainerState::Lost => container.adoption.is_some(),
-    };
-    lacks && !refused && container.engine.is_some()
-}
-
-/// Tries once, and tells what came of it.
-async fn attempt<R: Replica>(
-    replica: R,
-    adopter: Arc<Adopter>,
-    container: Arc<Container>,
-    engine: Endpoint,
-) -> (ContainerId, End) {
-    let id = container.id;
-    let attempt = Attempt {
-        replica,
-        adopter,
-        container,
-    };
-    let run = AssertUnwindSafe(timeout(ATTEMPT, attempt.run(&engine))).catch_unwind();
-    let end = match run.await {
-        Ok(Ok(end)) => end,
-        Ok(Err(_)) => {
-            attempt
-                .failed(format!("its engine did not do it within {ATTEMPT:?}"))
-                .await
-        }
-        Err(_) => {
-            tracing::error!(container = %attempt.container.name, "bringing a runner in panicked");
-            End::Failed
-        }
-    };
-    (id, end)
-}
-
+/// One attempt at one container.
 struct Attempt<R> {
     replica: R,
     adopter: Arc<Adopter>,
+    /// As it was when the attempt began.
     container: Arc<Container>,
+    /// The leader's.
+    term: u64,
+}
+
+/// What the log made of what was told.
+enum Told {
+    Noted,
+    Refused(Rejection),
+    /// It may be noted yet.
+    Unknown,
 }
 
 impl<R: Replica> Attempt<R> {
+    /// Tries once, and tells what came of it. It always comes to an end, or its slot would stay taken.
+    async fn run_out(self, engine: Endpoint) -> (ContainerId, End) {
+        let end = AssertUnwindSafe(self.run(&engine)).catch_unwind().await;
+        let end = end.unwrap_or_else(|_| {
+            tracing::error!(container = %self.container.name, "bringing a runner in panicked");
+            End::Failed
+        });
+        (self.container.id, end)
+    }
+
     async fn run(&self, engine: &Endpoint) -> End {
         let managers = (self.adopter.managers)();
-        if managers.is_empty() {
-            return End::Idle;
-        }
-        let Some(place) = &self.container.engine else {
+        let Some(place) = self.container.engine.as_ref().filter(|_| !managers.is_empty()) else {
             return End::Idle;
         };
+        // Before anything is copied.
+        if self.replica.state().join_tokens().count() >= MAX_TOKENS {
+            let why = format!("the cluster holds {MAX_TOKENS} join tokens, its bound: remove some first");
+            return self.failed(why).await;
+        }
         let order = Order {
             container: place.container.clone(),
             name: self.container.name.clone(),
             managers,
+            selector: self.adopter.selector.clone(),
             program: self.adopter.program.clone(),
         };
-        let prepared = match adopt::prepare(engine, &order).await {
-            Ok(Standing::Prepared(prepared)) => prepared,
-            Ok(Standing::Idle) => return End::Idle,
-            Ok(Standing::Taken { brought }) => return self.taken(brought, &order.managers).await,
-            Err(error) => return self.failed(error.to_string()).await,
+        let prepared = match timeout(PREPARED, adopt::prepare(engine, &order)).await {
+            Ok(Ok(Standing::Prepared(prepared))) => prepared,
+            Ok(Ok(Standing::Idle)) => return End::Idle,
+            // Its labels stay as they are for as long as it lives.
+            Ok(Ok(Standing::Unmeant)) => return End::Failed,
+            Ok(Ok(Standing::Taken { brought })) => return self.taken(brought, &order.managers).await,
+            Ok(Err(error)) => return self.failed(error.to_string()).await,
+            Err(_) => {
+                return self
+                    .failed(format!("its engine did not do it within {PREPARED:?}"))
+                    .await;
+            }
         };
         let reason = match &prepared.last_words {
             Some(words) => format!("a manager has brought a runner in again; the last one ended: {words}"),
@@ -348,8 +195,13 @@ impl<R: Replica> Attempt<R> {
             version: 0,
         };
         // Without its token noted it could not join.
-        if !self.tell(true, Some(token), &reason).await {
-            return End::Idle;
+        match self.tell(true, Some(token), &reason).await {
+            Told::Noted => {}
+            // It is another's by now, or gone.
+            Told::Refused(Rejection::Busy(_) | Rejection::NotFound { .. }) | Told::Unknown => {
+                return End::Failed;
+            }
+            Told::Refused(rejection) => return self.failed(rejection.to_string()).await,
         }
         if let Err(error) = prepared.start(&ticket.text).await {
             return self.failed(error.to_string()).await;
@@ -371,12 +223,7 @@ impl<R: Replica> Attempt<R> {
     async fn taken(&self, brought: bool, managers: &[String]) -> End {
         let managers: BTreeSet<_> = managers.iter().map(String::as_str).collect();
         let managers = managers.into_iter().collect::<Vec<_>>().join(", ");
-        let adopted = brought
-            || self
-                .container
-                .adoption
-                .as_ref()
-                .is_some_and(|known| known.adopted);
+        let adopted = brought || self.was_adopted();
         let reason = if adopted {
             format!("the runner that was brought in runs and has no session: can it reach {managers}?")
         } else {
@@ -386,6 +233,13 @@ impl<R: Replica> Attempt<R> {
         End::Runs
     }
 
+    /// Whether its runner, if it had one when the attempt began, was brought in.
+    fn was_adopted(&self) -> bool {
+        let known = self.container.adoption.as_ref();
+        known.is_some_and(|known| known.adopted)
+    }
+
+    /// That a runner was brought in stays as true as it was: this attempt has changed nothing of it.
     async fn failed(&self, why: String) -> End {
         // An engine's words may be anything of any length.
         let reason: String = format!("no runner can be brought in: {why}")
@@ -394,7 +248,7 @@ impl<R: Replica> Attempt<R> {
             .take(400)
             .collect();
         metrics::counter!(ADOPTIONS, "result" => "failed").increment(1);
-        if self.tell_news(false, &reason).await {
+        if self.tell_news(self.was_adopted(), &reason).await {
             tracing::warn!(container = %self.container.name, reason, "a container is not adopted");
         }
         End::Failed
@@ -405,17 +259,17 @@ impl<R: Replica> Attempt<R> {
         let state = self.replica.state();
         let known = state.container(self.container.id);
         let known = known.and_then(|known| known.adoption.as_ref());
-        let news = known.is_none_or(|known| known.adopted != adopted || known.reason != reason);
+        let told = |known: &Adoption| known.adopted == adopted && known.reason == reason;
+        let news = !known.is_some_and(told);
         if news {
             self.tell(adopted, None, reason).await;
         }
         news
     }
 
-    /// Whether it was taken note of.
-    async fn tell(&self, adopted: bool, token: Option<JoinToken>, reason: &str) -> bool {
+    async fn tell(&self, adopted: bool, token: Option<JoinToken>, reason: &str) -> Told {
         let Some(place) = &self.container.engine else {
-            return false;
+            return Told::Unknown;
         };
         let command = ContainerCommand::Adopt {
             id: self.container.id,
@@ -423,18 +277,19 @@ impl<R: Replica> Attempt<R> {
             token,
             adopted,
             reason: reason.to_owned(),
+            term: self.term,
         };
         match self.replica.propose(Command::Container(command)).await {
             Ok(reply) => match reply.result {
-                Ok(_) => true,
+                Ok(_) => Told::Noted,
                 Err(rejection) => {
-                    tracing::debug!(%rejection, "an adoption was overtaken");
-                    false
+                    tracing::debug!(%rejection, "an adoption was refused");
+                    Told::Refused(rejection)
                 }
             },
             Err(error) => {
                 tracing::warn!(%error, "an adoption was not confirmed");
-                false
+                Told::Unknown
             }
         }
     }

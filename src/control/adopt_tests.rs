@@ -1,19 +1,39 @@
-use super::{super::fixture::Alone, *};
-use crate::{command::EngineCommand, model::Labels};
+use std::collections::BTreeMap;
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    super::{
+        adopt_desk::JOINING,
+        fixture::{Alone, TERM},
+    },
+    *,
+};
+use crate::{
+    command::{EngineCommand, Reply},
+    consensus::{Leadership, ProposeError},
+    engine::pretended::{Answer, Pretended},
+    model::{ContainerState, EngineId, EngineState, Found, FoundState, Labels, MAY_ADOPT, Revision},
+    state::State,
+};
 
 const ENGINE: EngineId = EngineId(1);
 
-fn found(container: &str, state: FoundState, labels: &[(&str, &str)]) -> Found {
+fn labelled(labels: &[(&str, &str)]) -> Labels {
     let labels: BTreeMap<String, String> = labels
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect();
+    Labels::lenient(labels)
+}
+
+fn found(container: &str, state: FoundState, labels: &[(&str, &str)]) -> Found {
     Found {
         id: ContainerId(rand::random()),
         container: container.into(),
         name: container.parse().unwrap(),
         image: "busybox".into(),
-        labels: Labels::lenient(labels),
+        labels: labelled(labels),
         networks: None,
         health: None,
         state,
@@ -23,6 +43,15 @@ fn found(container: &str, state: FoundState, labels: &[(&str, &str)]) -> Found {
 
 fn access() -> EngineAccess {
     EngineAccess::new("/nowhere".into())
+}
+
+/// The start of a static program for this kind of machine: no segments at all.
+fn program(file: &std::path::Path) -> Program {
+    let mut text = vec![0; 64];
+    text[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    text[18] = 0x3e;
+    std::fs::write(file, text).unwrap();
+    Program::open(file).unwrap()
 }
 
 /// A cluster with an engine, and what decides whom to adopt there.
@@ -41,14 +70,9 @@ impl Bench {
             name: "e".parse().unwrap(),
             url: url.parse().unwrap(),
         }));
-        let program = std::env::temp_dir().join(format!("quorate-adopt-{:016x}", rand::random::<u64>()));
-        // The start of a static program for this kind of machine: no segments at all.
-        let mut text = vec![0; 64];
-        text[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        text[18] = 0x3e;
-        std::fs::write(&program, text).unwrap();
-        let opened = Program::open(&program).unwrap();
-        std::fs::remove_file(&program).unwrap();
+        let file = std::env::temp_dir().join(format!("quorate-adopt-{:016x}", rand::random::<u64>()));
+        let opened = program(&file);
+        std::fs::remove_file(&file).unwrap();
         Self {
             alone,
             sightings: Sightings::default(),
@@ -90,12 +114,39 @@ impl Bench {
     fn chosen(&mut self) -> Vec<String> {
         let state = self.alone.state();
         self.desk.forget(&state);
-        let running = self.sightings.running(&state);
-        let chosen = self.desk.choose(&state, &running, &access(), &self.adopter);
+        let chosen = self
+            .desk
+            .choose(&state, &self.sightings, &access(), &self.adopter);
         chosen
             .into_iter()
             .map(|(container, _)| container.name.to_string())
             .collect()
+    }
+}
+
+/// An attempt at a container as it is now.
+fn attempt<R: Replica>(replica: R, name: &str, adopter: &Arc<Adopter>) -> Attempt<R> {
+    Attempt {
+        container: replica.state().find_container(name).unwrap().clone(),
+        adopter: adopter.clone(),
+        replica,
+        term: TERM,
+    }
+}
+
+async fn ended<R: Replica>(attempt: Attempt<R>) -> End {
+    let engine = access().to(attempt.replica.state().engine(ENGINE).unwrap());
+    attempt.run_out(engine).await.1
+}
+
+fn token(id: u64) -> JoinToken {
+    JoinToken {
+        id: JoinTokenId(id),
+        role: JoinRole::Runner,
+        hash: [0; 32],
+        expires_at: Some(Millis(1_000_000)),
+        uses_left: Some(1),
+        version: 0,
     }
 }
 
@@ -121,6 +172,53 @@ fn only_what_is_selected_is_adopted() {
     bench.tell(found("b", FoundState::Running, &[("team", "b")]));
     bench.runs("c");
     assert_eq!(bench.chosen(), ["a"]);
+}
+
+#[test]
+fn labels_count_as_the_engine_tells_them_whatever_the_record_has() {
+    let mut bench = Bench::new("unix:///nowhere");
+    bench.adopter.selector = "team=a".parse().unwrap();
+    type Pairs = &'static [(&'static str, &'static str)];
+    let cases: [(&str, Pairs, Pairs); 4] = [
+        (
+            "a",
+            &[(MAY_ADOPT, "true")],
+            &[(MAY_ADOPT, "false"), ("team", "a")],
+        ),
+        ("b", &[("team", "a")], &[("team", "b")]),
+        ("c", &[("team", "a")], &[]),
+        ("d", &[(MAY_ADOPT, "false"), ("team", "b")], &[("team", "a")]),
+    ];
+    for (name, registered, told) in cases {
+        let register = ContainerCommand::Register {
+            id: ContainerId(rand::random()),
+            name: name.parse().unwrap(),
+            labels: labelled(registered),
+        };
+        bench.alone.apply(Command::Container(register)).result.unwrap();
+        bench.tell(found(name, FoundState::Running, told));
+    }
+    assert_eq!(bench.chosen(), ["d"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_waited_longest_is_next() {
+    let mut bench = Bench::new("unix:///nowhere");
+    bench.adopter.at_once = 1;
+    for name in ["a", "b", "c"] {
+        bench.runs(name);
+    }
+    let mut tried = Vec::new();
+    for _ in 0..4 {
+        let chosen = bench.chosen();
+        assert_eq!(chosen.len(), 1, "{chosen:?}");
+        let id = bench.id(&chosen[0]);
+        bench.desk.ended(id, End::Failed);
+        tried.extend(chosen);
+        // By now any of them might be tried again.
+        tokio::time::advance(Duration::from_secs(5)).await;
+    }
+    assert_eq!(tried, ["a", "b", "c", "a"]);
 }
 
 #[test]
@@ -177,8 +275,9 @@ fn what_an_engine_has_no_longer_is_forgotten() {
     bench.sightings.keep(EngineId(2), |_| false);
     bench.sightings.keep(ENGINE, |theirs| theirs == "b");
     let state = bench.alone.state();
-    let kept: Vec<_> = bench.sightings.running(&state).into_keys().collect();
-    assert_eq!(kept, [(ENGINE, "b".to_owned())]);
+    let running = bench.sightings.running(&state);
+    let kept: Vec<_> = running[&ENGINE].keys().collect();
+    assert_eq!(kept, ["b"]);
 }
 
 #[test]
@@ -204,9 +303,7 @@ async fn why_a_container_is_not_adopted_is_in_its_record_and_written_once() {
     bench.runs("a");
     let adopter = Arc::new(bench.adopter);
     for _ in 0..3 {
-        let container = bench.alone.state().find_container("a").unwrap().clone();
-        let engine = access().to(bench.alone.state().engine(ENGINE).unwrap());
-        let (_, end) = attempt(bench.alone.clone(), adopter.clone(), container, engine).await;
+        let end = ended(attempt(bench.alone.clone(), "a", &adopter)).await;
         assert_eq!(end, End::Failed);
     }
     let state = bench.alone.state();
@@ -220,4 +317,124 @@ async fn why_a_container_is_not_adopted_is_in_its_record_and_written_once() {
     assert!(!record.adoption.as_ref().unwrap().adopted);
     assert_eq!(bench.alone.proposed().len(), 1);
     assert!(!format!("{:?}", (adopter.ticket)().unwrap()).contains("secret"));
+}
+
+#[tokio::test]
+async fn an_engine_that_does_not_answer_makes_nobody_forget_that_a_runner_was_brought_in() {
+    let bench = Bench::new("unix:///nowhere/docker.sock");
+    bench.runs("a");
+    let id = bench.id("a");
+    let adopter = Arc::new(bench.adopter);
+    let brought = attempt(bench.alone.clone(), "a", &adopter);
+    let told = brought.tell(true, Some(token(5)), "brought").await;
+    assert!(matches!(told, Told::Noted));
+    bench.alone.ready(id, 7);
+    // It is silent for a moment, and so is its engine.
+    bench.alone.apply(Command::Container(ContainerCommand::Observe {
+        engine: ENGINE,
+        as_of: 0,
+        found: vec![found("a", FoundState::Paused, &[])],
+    }));
+    assert_eq!(
+        bench.alone.state().container(id).unwrap().state,
+        ContainerState::Suspect
+    );
+    let end = ended(attempt(bench.alone.clone(), "a", &adopter)).await;
+    assert_eq!(end, End::Failed);
+    let adoption = |state: &State| state.container(id).unwrap().adoption.clone();
+    let told = adoption(&bench.alone.state()).unwrap();
+    assert!(
+        told.adopted && told.reason.contains("/nowhere/docker.sock"),
+        "{told:?}"
+    );
+    bench.alone.ready(id, 7);
+    assert!(adoption(&bench.alone.state()).unwrap().adopted);
+}
+
+/// What an engine answers until the binary is in a container and was tried out.
+const TAKES_IT: [Answer; 6] = [
+    ("GET /containers/a/json", 200, r#"{"State":{"Running":true}}"#),
+    (
+        "GET /containers/a/top",
+        200,
+        r#"{"Processes":[["1","sleep 1000"]]}"#,
+    ),
+    ("PUT /containers/a/archive", 200, ""),
+    ("POST /containers/a/exec", 201, r#"{"Id":"e1"}"#),
+    ("POST /exec/e1/start", 101, ""),
+    ("GET /exec/e1/json", 200, r#"{"Running":false,"ExitCode":0}"#),
+];
+
+#[tokio::test]
+async fn what_the_log_does_not_take_is_not_copied_in_again_at_once() {
+    let engine = Pretended::new(&TAKES_IT).await;
+    let mut bench = Bench::new(&engine.url);
+    bench.runs("a");
+    bench.runs("b");
+    // Any file will do here.
+    let file = std::env::temp_dir().join(format!("quorate-adopt-{:016x}", rand::random::<u64>()));
+    bench.adopter.program = Arc::new(program(&file));
+    bench.adopter.ticket = Box::new(|| {
+        Some(Ticket {
+            id: JoinTokenId(5),
+            hash: [0; 32],
+            text: "secret".into(),
+        })
+    });
+    let adopter = Arc::new(bench.adopter);
+    let starts = || {
+        let asked = engine.asked();
+        asked.iter().filter(|one| one.contains("/e1/start")).count()
+    };
+    bench.alone.fail(true);
+    let end = ended(attempt(bench.alone.clone(), "a", &adopter)).await;
+    assert_eq!((end, starts()), (End::Failed, 1), "{:?}", engine.asked());
+    bench.alone.fail(false);
+    // Its token is another's.
+    let other = attempt(bench.alone.clone(), "b", &adopter);
+    other.tell(true, Some(token(5)), "brought").await;
+    let end = ended(attempt(bench.alone.clone(), "a", &adopter)).await;
+    assert_eq!((end, starts()), (End::Failed, 2), "{:?}", engine.asked());
+    let state = bench.alone.state();
+    let told = state.find_container("a").unwrap().adoption.clone().unwrap();
+    assert!(
+        !told.adopted && told.reason.contains("exists already"),
+        "{told:?}"
+    );
+    std::fs::remove_file(&file).unwrap();
+}
+
+/// A log that no proposal survives.
+#[derive(Clone)]
+struct Broken(Alone);
+
+impl Replica for Broken {
+    async fn propose(&self, _: Command) -> Result<Reply, ProposeError> {
+        panic!("on purpose")
+    }
+
+    fn state(&self) -> Arc<State> {
+        self.0.state()
+    }
+
+    fn watch_applied(&self) -> watch::Receiver<Revision> {
+        self.0.watch_applied()
+    }
+
+    fn watch_leadership(&self) -> watch::Receiver<Option<Leadership>> {
+        self.0.watch_leadership()
+    }
+
+    fn session_addresses(&self) -> Vec<String> {
+        self.0.session_addresses()
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_panics_while_it_tells_of_its_failure_gives_its_slot_back() {
+    let bench = Bench::new("unix:///nowhere/docker.sock");
+    bench.runs("a");
+    let adopter = Arc::new(bench.adopter);
+    let end = ended(attempt(Broken(bench.alone.clone()), "a", &adopter)).await;
+    assert_eq!(end, End::Failed);
 }

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{EngineTrips, Replica, adopt::Sightings, engine_trips::Noted};
+use super::{EngineTrips, Replica, adopt_sightings::Sightings, engine_trips::Noted};
 use crate::{
     command::{Command, ContainerCommand, EngineCommand},
     engine::{self, Endpoint, EngineAccess, EngineNews},

@@ -7,6 +7,8 @@
 //! the desired state, and runners converge.
 
 pub mod adopt;
+mod adopt_desk;
+mod adopt_sightings;
 mod breaker;
 mod discover;
 mod engine_trips;
@@ -24,7 +26,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::adopt::{Adopter, Sightings};
+use self::{adopt::Adopter, adopt_sightings::Sightings};
 pub use self::{engine_trips::EngineTrips, liveness::LivenessTable, replica::Replica, scan::Scanning};
 use crate::{consensus::Leadership, engine::EngineAccess, plan::Windows};
 
@@ -100,7 +102,7 @@ async fn follow<R: Replica>(replica: R, deps: Deps) {
             ));
             if let Some(adopter) = &deps.adopter {
                 let (access, adopter) = (deps.engines.clone(), adopter.clone());
-                loops.spawn(adopt::run(replica.clone(), access, adopter, sightings));
+                loops.spawn(adopt::run(replica.clone(), access, adopter, sightings, term));
             }
             loops.spawn(scan::run(replica.clone(), deps.scanning.clone(), term));
         }

@@ -4,11 +4,17 @@
 //! is left at once, with all its connections. One that another loop began, of a former leader or of this one
 //! before it panicked, is called interrupted: what that one had met is in the state, and where it was is not
 //! known here.
+//!
+//! A scan is *complete* when it dialled every place and wrote down all that it met. Only then does its end say
+//! anything about what it did not meet: a manager out of descriptors or without a way into a network would
+//! otherwise declare everything there gone.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream::FuturesUnordered};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::{
+    task::{self, JoinError, JoinSet},
+    time::{Instant, sleep, sleep_until, timeout},
+};
 
 use super::{Replica, scan_pace::Pace};
 use crate::{
@@ -21,8 +27,8 @@ use crate::{
     state::{MAX_CANDIDATES, MAX_FINDINGS, State},
 };
 
-/// Places looked at at a time. Those that answer nothing take a second each.
-const AT_ONCE: usize = 256;
+/// Places looked at at a time. Those that answer nothing take two seconds each.
+const AT_ONCE: usize = 512;
 
 /// Between two reports of one scan.
 const REPORT: Duration = Duration::from_secs(1);
@@ -32,6 +38,9 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// The state is looked at this often at most.
 const BREATH: Duration = Duration::from_millis(100);
+
+/// Of a visit that panicked.
+const FAILED: &str = "the visit failed inside the manager; its log says how";
 
 /// What one report holds at most: keeps an entry well below the log's row size.
 const REPORTED: usize = 64;
@@ -107,6 +116,7 @@ async fn interrupt_left<R: Replica>(replica: &R, state: &State, term: u64) {
             id,
             term,
             state: ScanState::Interrupted,
+            complete: false,
             reason: "whoever ran it does so no more: what it found stays; scan again for the rest".into(),
         };
         report(replica, end).await;
@@ -133,6 +143,48 @@ struct Run<'a, R> {
     count: ScanCount,
     met: Vec<Met>,
     findings: Vec<Finding>,
+    gaps: Gaps,
+    /// The visits that are under way, and where. They end with the run.
+    visits: JoinSet<Seen>,
+    under_way: HashMap<task::Id, SocketAddr>,
+}
+
+/// What keeps a scan from being complete.
+#[derive(Debug, Default)]
+struct Gaps {
+    /// Places that were not looked at.
+    unlooked: u64,
+    /// Why the first of them was not.
+    why: Option<String>,
+    /// Whether there was no room for something that was met.
+    dropped: bool,
+}
+
+impl Gaps {
+    fn unlooked(&mut self, why: String) {
+        self.unlooked += 1;
+        self.why = self.why.take().or(Some(why));
+    }
+
+    fn none(&self) -> bool {
+        self.unlooked == 0 && !self.dropped
+    }
+
+    fn words(&self) -> String {
+        let looked = match &self.why {
+            Some(why) => format!("could not look at {} places ({why})", self.unlooked),
+            None => "looked everywhere".to_owned(),
+        };
+        let dropped = match self.dropped {
+            true => ", met more than there is room for",
+            false => "",
+        };
+        let kept = match self.none() {
+            true => "",
+            false => ", and keeps what it did not meet again",
+        };
+        format!("{looked}{dropped}{kept}")
+    }
 }
 
 impl<'a, R: Replica> Run<'a, R> {
@@ -145,12 +197,15 @@ impl<'a, R: Replica> Run<'a, R> {
             count: ScanCount::default(),
             met: Vec::new(),
             findings: Vec::new(),
+            gaps: Gaps::default(),
+            visits: JoinSet::new(),
+            under_way: HashMap::new(),
         }
     }
 
     async fn run_whole(mut self) {
         let (id, total) = (self.scan.id, self.scan.plan.total());
-        tracing::info!(scan = %id, cidrs = ?self.scan.plan.cidrs(), ports = ?self.scan.plan.ports(), total, "a scan begins");
+        tracing::info!(scan = %id, networks = self.scan.plan.cidrs().len(), ports = ?self.scan.plan.ports(), total, "a scan begins");
         let replica = self.replica;
         let mut applied = replica.watch_applied();
         let wanted = |state: &State| state.scan(id).is_some_and(|scan| !scan.state.is_over());
@@ -181,14 +236,16 @@ impl<'a, R: Replica> Run<'a, R> {
             candidates,
             findings,
         } = self.count;
+        let looked = self.gaps.words();
         let words = format!(
-            "looked everywhere: {proven} runners proved their join token, {candidates} wait for approval, {findings} findings"
+            "{looked}: {proven} runners proved their join token, {candidates} wait for approval, {findings} findings"
         );
         tracing::info!(scan = %self.scan.id, done, "a scan is done: {words}");
         let end = DiscoveryCommand::End {
             id: self.scan.id,
             term: self.term,
             state: ScanState::Done,
+            complete: self.gaps.none(),
             reason: words,
         };
         while !report(self.replica, end.clone()).await {
@@ -207,23 +264,42 @@ impl<'a, R: Replica> Run<'a, R> {
         let prober = self.scanning.prober.clone();
         let mut pace = Pace::new(self.scanning.rate, Instant::now());
         let mut places = self.scan.plan.places().peekable();
-        let mut visits = FuturesUnordered::new();
         let mut next_report = Instant::now() + REPORT;
         loop {
-            while visits.len() < AT_ONCE && places.peek().is_some() && pace.take(Instant::now()) {
+            while self.visits.len() < AT_ONCE && places.peek().is_some() && pace.take(Instant::now()) {
                 let Some(place) = places.next() else { break };
-                visits.push(visit(self.replica, &prober, place));
+                let visit = visit(self.replica.clone(), prober.clone(), place);
+                self.under_way.insert(self.visits.spawn(visit).id(), place);
             }
-            if places.peek().is_none() && visits.is_empty() {
+            if places.peek().is_none() && self.visits.is_empty() {
                 return;
             }
             tokio::select! {
-                Some((place, seen)) = visits.next() => self.note(place, seen),
-                () = sleep_until(pace.next()), if visits.len() < AT_ONCE && places.peek().is_some() => {}
+                Some(ended) = self.visits.join_next_with_id() => self.ended(ended),
+                () = sleep_until(pace.next()), if self.visits.len() < AT_ONCE && places.peek().is_some() => {}
                 () = sleep_until(next_report) => {
                     self.tell().await;
                     next_report = Instant::now() + REPORT;
                 }
+            }
+        }
+    }
+
+    /// One visit that failed inside this manager is one place that was not looked at, and no more.
+    fn ended(&mut self, ended: Result<(task::Id, Seen), JoinError>) {
+        let (task, seen) = match ended {
+            Ok((task, seen)) => (task, Some(seen)),
+            Err(error) => (error.id(), None),
+        };
+        let Some(place) = self.under_way.remove(&task) else {
+            return;
+        };
+        match seen {
+            Some(seen) => self.note(place, seen),
+            None => {
+                self.count.done += 1;
+                self.gaps.unlooked(FAILED.to_owned());
+                self.find(place, FindingKind::OddRunner, FAILED.to_owned());
             }
         }
     }
@@ -233,6 +309,7 @@ impl<'a, R: Replica> Run<'a, R> {
         let id = self.scan.id;
         match seen {
             Seen::Nothing => {}
+            Seen::NotLooked { why } => self.gaps.unlooked(why),
             Seen::Proven { name, invited } => {
                 self.count.proven += 1;
                 match invited {
@@ -247,6 +324,7 @@ impl<'a, R: Replica> Run<'a, R> {
             Seen::Candidate { name, key } => {
                 self.count.candidates += 1;
                 if self.met.len() >= MAX_CANDIDATES {
+                    self.gaps.dropped = true;
                     return;
                 }
                 self.met.push(Met {
@@ -263,6 +341,7 @@ impl<'a, R: Replica> Run<'a, R> {
             ),
             Seen::Odd(error) => self.find(place, FindingKind::OddRunner, odd(&error)),
             Seen::OpenEngine { version } => {
+                tracing::warn!(scan = %self.scan.id, %place, "a Docker Engine is open to anybody");
                 self.find(place, FindingKind::OpenEngine, format!("Docker Engine {version}"));
             }
         }
@@ -271,7 +350,13 @@ impl<'a, R: Replica> Run<'a, R> {
     fn find(&mut self, place: SocketAddr, kind: FindingKind, detail: String) {
         self.count.findings += 1;
         if self.findings.len() >= MAX_FINDINGS {
-            return;
+            self.gaps.dropped = true;
+            // Strangers must not hide what is open to anybody.
+            let lesser = |finding: &Finding| finding.kind != FindingKind::OpenEngine;
+            match self.findings.iter().position(lesser) {
+                Some(at) if kind == FindingKind::OpenEngine => drop(self.findings.remove(at)),
+                _ => return,
+            }
         }
         self.findings.push(Finding {
             address: place,
@@ -312,10 +397,9 @@ fn odd(error: &ProbeError) -> String {
     format!("something that speaks like a runner: {error}")
 }
 
-async fn visit<R: Replica>(replica: &R, prober: &Prober, place: SocketAddr) -> (SocketAddr, Seen) {
+async fn visit<R: Replica>(replica: R, prober: Prober, place: SocketAddr) -> Seen {
     let known = |token| usable(&replica.state(), JoinTokenId(token));
-    let seen = prober.visit(place, known, replica.session_addresses()).await;
-    (place, seen)
+    prober.visit(place, known, replica.session_addresses()).await
 }
 
 /// The hash of a runners' join token that is good now.

@@ -1,13 +1,18 @@
 //! The loop that scans, on a state of one process and real sockets.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::{io::AsyncReadExt, net::TcpListener, task::JoinSet};
 
 use super::*;
 use crate::{
-    command::Outcome,
+    command::{Outcome, Reply},
+    consensus::{Leadership, ProposeError},
     control::fixture::{Alone, TERM},
+    model::Revision,
 };
 
 fn plan(cidr: &str, port: u16) -> ScanPlan {
@@ -151,6 +156,116 @@ async fn a_scan_waits_for_the_log() {
     alone
         .until("it is done", |s| state_of(s, 1) == Some(ScanState::Done))
         .await;
+}
+
+/// How the scan says it ended: whether it was complete, and its words.
+async fn ended(alone: &Alone, id: u64) -> (bool, String) {
+    alone
+        .until("it is done", |s| state_of(s, id) == Some(ScanState::Done))
+        .await;
+    let end = alone.proposed().into_iter().find_map(|command| match command {
+        Command::Discovery(DiscoveryCommand::End {
+            id: ended,
+            complete,
+            reason,
+            ..
+        }) if ended == ScanId(id) => Some((complete, reason)),
+        _ => None,
+    });
+    end.unwrap()
+}
+
+#[tokio::test]
+async fn a_scan_that_looked_everywhere_says_so() {
+    let alone = Alone::new();
+    let _task = start(&alone, None, 1_000, TERM);
+    asked(&alone, 1, &plan("127.77.5.0/30", 1));
+    let (complete, words) = ended(&alone, 1).await;
+    assert!(complete && words.starts_with("looked everywhere:"), "{words}");
+}
+
+/// What there was no room for was forgotten as if it had not been met, and what this manager had no way to as if it
+/// were gone.
+#[tokio::test]
+async fn a_scan_that_drops_what_it_met_is_not_complete() {
+    let alone = Alone::new();
+    asked(&alone, 1, &plan("127.77.6.0/30", 1));
+    let state = alone.state();
+    let scanning = Scanning::new(Prober::new().unwrap(), None, Duration::from_secs(300), 1);
+    let place = "127.77.6.1:1".parse().unwrap();
+    let candidate = |n: usize| Seen::Candidate {
+        name: format!("box-{n}").parse().unwrap(),
+        key: format!("{n:064x}").parse().unwrap(),
+    };
+    let foreign = |n: usize| Seen::Foreign {
+        name: format!("box-{n}").parse().unwrap(),
+    };
+    let kinds: [(usize, &dyn Fn(usize) -> Seen); 2] =
+        [(MAX_CANDIDATES, &candidate), (MAX_FINDINGS, &foreign)];
+    for (room, seen) in kinds {
+        let mut run = Run::new(&alone, &scanning, state.scan(ScanId(1)).unwrap(), TERM);
+        (0..room).for_each(|n| run.note(place, seen(n)));
+        assert!(run.gaps.none());
+        run.note(place, seen(room));
+        assert!(!run.gaps.none());
+    }
+    let mut run = Run::new(&alone, &scanning, state.scan(ScanId(1)).unwrap(), TERM);
+    let why = "no way there".to_owned();
+    run.note(place, Seen::NotLooked { why });
+    assert!(!run.gaps.none());
+}
+
+/// Fails inside the first visit.
+#[derive(Clone)]
+struct Stumbling {
+    alone: Alone,
+    stumbled: Arc<AtomicBool>,
+}
+
+impl Replica for Stumbling {
+    async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
+        self.alone.propose(command).await
+    }
+
+    fn state(&self) -> Arc<State> {
+        self.alone.state()
+    }
+
+    fn watch_applied(&self) -> tokio::sync::watch::Receiver<Revision> {
+        self.alone.watch_applied()
+    }
+
+    fn watch_leadership(&self) -> tokio::sync::watch::Receiver<Option<Leadership>> {
+        self.alone.watch_leadership()
+    }
+
+    fn session_addresses(&self) -> Vec<String> {
+        assert!(
+            self.stumbled.swap(true, Ordering::Relaxed),
+            "on purpose, in one visit"
+        );
+        Vec::new()
+    }
+}
+
+/// It took the control loops down with it.
+#[tokio::test]
+async fn a_visit_that_panics_is_one_odd_place() {
+    let alone = Alone::new();
+    let stumbling = Stumbling {
+        alone: alone.clone(),
+        stumbled: Arc::default(),
+    };
+    asked(&alone, 1, &plan("127.77.7.0/30", 1));
+    let scanning = Scanning::new(Prober::new().unwrap(), None, Duration::from_secs(300), 1_000);
+    let mut task = JoinSet::new();
+    task.spawn(run(stumbling, scanning, TERM));
+    let (complete, words) = ended(&alone, 1).await;
+    assert!(!complete && words.contains("not look at 1 places"), "{words}");
+    let state = alone.state();
+    assert_eq!(state.scan(ScanId(1)).unwrap().count.done, 4);
+    let odd: Vec<_> = state.findings().map(|found| found.kind).collect();
+    assert_eq!(odd, [FindingKind::OddRunner]);
 }
 
 #[test]

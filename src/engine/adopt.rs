@@ -3,14 +3,19 @@
 //!
 //! Everything goes under `.quorate` in the first place that takes a program and lets it run: the root
 //! directory, or where that is read-only a volume or a `tmpfs`. The runner's data directory is named by
-//! the engine's id of the container: it comes back as itself when the container is started again, and an
-//! image made of the container, or a volume that others share, carries its identity to nobody else.
+//! the engine's id of the container, so that no other container takes its identity for its own. What it
+//! keeps there it has again when the container is started again; a `tmpfs` is empty by then, and the runner
+//! joins anew, with another key, and is given the same record.
+//!
+//! The data directory holds the runner's private key. Who can read it can be that runner: the container's
+//! own user, whoever is given an image made of the container, and whoever gets its volume later. A volume
+//! that another container has already is not used.
 //!
 //! The join token goes by the environment of the start, never by its arguments, which all can see.
 
 use std::{sync::Arc, time::Duration};
 
-use bollard::models::{ContainerInspectResponse, ExecInspectResponse};
+use bollard::models::ContainerInspectResponse;
 use tokio::time::sleep;
 
 use super::{
@@ -19,17 +24,15 @@ use super::{
     connection::{CallError, Connection},
     inside::{Inside, InsideError, Run, of_end},
     place::{Place, places},
+    resident::runner_in,
 };
-use crate::model::Name;
+use crate::model::{MAY_ADOPT, Name, Selector};
 
 /// Under which directory everything is.
 const HOME: &str = ".quorate";
 
 /// Where a runner says why it ended, in its data directory. `runner` writes it.
 const LAST_WORDS: &str = "last-words";
-
-/// Programs started by the engine that are looked at for a runner.
-const MOST_EXECS: usize = 64;
 
 /// How long a start is watched for an early end: this often, with such pauses.
 const WATCHED: (u32, Duration) = (5, Duration::from_millis(200));
@@ -46,6 +49,8 @@ pub struct Order {
     pub name: Name,
     /// Session addresses of managers, as that container reaches them.
     pub managers: Vec<String>,
+    /// Only into a container with these labels.
+    pub selector: Selector,
     /// What is brought.
     pub program: Arc<Program>,
 }
@@ -55,6 +60,8 @@ pub struct Order {
 pub enum Standing {
     /// The container does not run, or is paused: the engine will tell when it goes on.
     Idle,
+    /// Its labels keep it out.
+    Unmeant,
     /// A runner runs in it already.
     Taken {
         /// Whether it was brought there.
@@ -97,6 +104,11 @@ pub struct Prepared {
     pub last_words: Option<String>,
 }
 
+/// Whether a container may be given a runner, by the labels that its engine tells of it.
+pub fn is_meant<'a>(selector: &Selector, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+    label(MAY_ADOPT) != Some("false") && selector.holds(label)
+}
+
 /// Looks at the container and, if no runner is in it, copies the binary in and tries it out.
 ///
 /// # Errors
@@ -113,12 +125,21 @@ pub async fn prepare(engine: &Endpoint, order: &Order) -> Result<Standing, Adopt
     if state.running != Some(true) || state.paused == Some(true) {
         return Ok(Standing::Idle);
     }
-    if let Some(brought) = runner_in(&inside, &found).await {
+    let labels = found.config.as_ref().and_then(|config| config.labels.as_ref());
+    let label = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
+    // All of them: of a container with very many, only some are told while it is watched.
+    if !is_meant(&order.selector, label) {
+        return Ok(Standing::Unmeant);
+    }
+    let resident = runner_in(&inside, &found, HOME).await;
+    let resident = resident.map_err(|error| {
+        AdoptError::Engine(format!("it does not say what runs in the container: {error}"))
+    })?;
+    if let Some(brought) = resident {
         return Ok(Standing::Taken { brought });
     }
     check_machine(&inside, &found, &order.program).await?;
     let owner = owner(&inside, &found).await?;
-    let mut failures = Vec::new();
     let places = places(&found);
     if places.is_empty() {
         return Err(AdoptError::Impossible(
@@ -126,9 +147,29 @@ pub async fn prepare(engine: &Endpoint, order: &Order) -> Result<Standing, Adopt
                 .into(),
         ));
     }
+    bring(inside, order, owner, places).await
+}
+
+/// Brings the binary to the first place that takes it.
+async fn bring(
+    inside: Inside,
+    order: &Order,
+    owner: u32,
+    places: Vec<Place>,
+) -> Result<Standing, AdoptError> {
+    let mut failures = Vec::new();
     for place in places {
+        if let Some(volume) = &place.volume
+            && !inside.connection.has_alone(&inside.container, volume).await?
+        {
+            failures.push(format!(
+                "in {}: another container has this volume too",
+                place.path
+            ));
+            continue;
+        }
         let way = Way::new(order, &place);
-        let last_words = way.last_words(&inside).await;
+        let last_words = last_words(&inside, &way.data).await;
         match way.bring(&inside, &order.program, owner).await {
             Ok(()) => {
                 return Ok(Standing::Prepared(Box::new(Prepared {
@@ -145,10 +186,11 @@ pub async fn prepare(engine: &Endpoint, order: &Order) -> Result<Standing, Adopt
 }
 
 impl Prepared {
-    /// Starts the runner, which joins with `token`, and sees whether it goes on.
+    /// Starts the runner, which joins with `token`, and sees whether it goes on. What the engine does not
+    /// say is no failure: the runner may be there, and whoever looks next will see.
     ///
     /// # Errors
-    /// [`AdoptError`] when it did not start or has ended.
+    /// [`AdoptError`] when it certainly did not start or has ended.
     pub async fn start(self, token: &str) -> Result<(), AdoptError> {
         let env = vec![
             format!("QUORATE_JOIN_TOKEN={token}"),
@@ -159,10 +201,14 @@ impl Prepared {
             command: &self.command,
             env,
         };
-        let id = self.inside.start(run).await?;
+        let Some(id) = self.inside.start(run).await? else {
+            return Ok(());
+        };
         for _ in 0..WATCHED.0 {
             sleep(WATCHED.1).await;
-            let now = self.inside.look(&id).await?;
+            let Ok(now) = self.inside.look(&id).await else {
+                continue;
+            };
             if now.running == Some(false) {
                 let said = last_words(&self.inside, &self.data).await;
                 let how = of_end(now.exit_code, &said.unwrap_or_default());
@@ -173,36 +219,6 @@ impl Prepared {
         }
         Ok(())
     }
-}
-
-/// Whether a runner runs in the container: `Some(true)` for one that the engine was asked to start.
-async fn runner_in(inside: &Inside, found: &ContainerInspectResponse) -> Option<bool> {
-    for exec in found.exec_ids.iter().flatten().take(MOST_EXECS) {
-        // One that has just ended is not known any more.
-        let told = inside.look(exec).await.unwrap_or_default();
-        if told.running == Some(true) && is_runner_start(&told) {
-            return Some(true);
-        }
-    }
-    let lines = inside.processes().await;
-    let line = lines.iter().find(|line| is_runner(line.split_whitespace()))?;
-    Some(line.contains(&format!("/{HOME}/")))
-}
-
-fn is_runner_start(exec: &ExecInspectResponse) -> bool {
-    let Some(process) = &exec.process_config else {
-        return false;
-    };
-    let program = process.entrypoint.iter().map(String::as_str);
-    let arguments = process.arguments.iter().flatten().map(String::as_str);
-    // Not a look at the configuration.
-    let args: Vec<_> = program.chain(arguments).collect();
-    is_runner(args.iter().copied()) && !args.contains(&"--print-config")
-}
-
-fn is_runner<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
-    let program = words.next().and_then(|path| path.rsplit('/').next());
-    program == Some("quorate") && words.next() == Some("runner")
 }
 
 async fn check_machine(
@@ -239,7 +255,12 @@ async fn owner(inside: &Inside, found: &ContainerInspectResponse) -> Result<u32,
     if let Ok(id) = name.parse() {
         return Ok(id);
     }
-    let users = inside.read("/etc/passwd", MOST_USERS).await.unwrap_or_default();
+    let users = inside.read_linked("/etc/passwd", MOST_USERS).await;
+    let users = users.map_err(|error| {
+        AdoptError::Impossible(format!(
+            "it runs as the user {name:?}, and its /etc/passwd can't be read: {error}"
+        ))
+    })?;
     user_id(&String::from_utf8_lossy(&users), name).ok_or_else(|| {
         AdoptError::Impossible(format!(
             "it runs as the user {name:?}, whom its /etc/passwd does not have"
@@ -329,14 +350,10 @@ impl Way {
         };
         inside.feed(run, program.path()).await.map(drop)
     }
-
-    async fn last_words(&self, inside: &Inside) -> Option<String> {
-        last_words(inside, &self.data).await
-    }
 }
 
 async fn last_words(inside: &Inside, data: &str) -> Option<String> {
-    let said = inside.read(&format!("{data}/{LAST_WORDS}"), 512).await?;
+    let said = inside.read(&format!("{data}/{LAST_WORDS}"), 512).await.ok()?;
     let said: String = String::from_utf8_lossy(&said)
         .chars()
         .filter(|c| !c.is_control())
@@ -350,27 +367,5 @@ fn short(container: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_are_found_by_name() {
-        let users = "root:x:0:0::/:/bin/sh\nnobroken\napp2:x:8:8::/:\napp:x:1000:1000::/:\n";
-        assert_eq!(user_id(users, "app"), Some(1000));
-        assert_eq!(user_id(users, "nobroken"), None);
-        assert_eq!(user_id(users, "nobody"), None);
-    }
-
-    #[test]
-    fn runners_are_told_by_their_command_lines() {
-        for (line, runs) in [
-            ("/quorate runner --name a", true),
-            ("quorate runner", true),
-            ("quorate manager", false),
-            ("sh -c quorate runner", false),
-            ("", false),
-        ] {
-            assert_eq!(is_runner(line.split_whitespace()), runs, "{line}");
-        }
-    }
-}
+#[path = "adopt_tests.rs"]
+mod tests;

@@ -12,6 +12,9 @@ const BLOCK: usize = 512;
 /// What of the file is in memory at a time.
 const CHUNK: usize = 256 << 10;
 
+/// Entries that say more of the next one, and how long each may be.
+const EXTENSIONS: (usize, usize) = (4, 64 << 10);
+
 /// A directory, or a file of so many bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Entry {
@@ -78,30 +81,72 @@ pub(super) async fn open(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, size))
 }
 
-/// The content of the first file of an archive that comes in parts, up to `most` bytes.
-pub(super) async fn first_file<E>(
-    parts: impl Stream<Item = Result<Bytes, E>>,
-    most: usize,
-) -> Option<Vec<u8>> {
-    let mut parts = std::pin::pin!(parts);
-    let mut read = BytesMut::new();
-    let mut wanted = BLOCK;
-    while read.len() < wanted {
-        read.extend_from_slice(&parts.next().await?.ok()?);
-        if read.len() >= BLOCK && wanted == BLOCK {
-            wanted = BLOCK + usize::try_from(size(&read)?).ok()?.min(most);
-        }
-    }
-    Some(read.get(BLOCK..wanted)?.to_vec())
+/// What an archive begins with.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// The content of a file, or the first of it.
+    File(Vec<u8>),
+    /// A symbolic link, and where it leads.
+    Link(String),
 }
 
-/// The size in a header of a regular file.
-fn size(header: &[u8]) -> Option<u64> {
-    if !matches!(header.get(156), Some(b'0' | 0)) {
-        return None;
+/// What an archive that comes in parts begins with, of a file up to `most` bytes; `None` when that is neither
+/// a file nor a link, or it is no archive.
+pub(super) async fn first<E>(
+    parts: impl Stream<Item = Result<Bytes, E>>,
+    most: usize,
+) -> Result<Option<First>, E> {
+    let mut parts = std::pin::pin!(parts);
+    let mut read = BytesMut::new();
+    for _ in 0..=EXTENSIONS.0 {
+        let header = take(&mut parts, &mut read, BLOCK).await?;
+        let Some((header, size)) = header.and_then(|header| size(&header).map(|size| (header, size))) else {
+            return Ok(None);
+        };
+        match header.get(156) {
+            Some(b'0' | 0) => {
+                let content = take(&mut parts, &mut read, size.min(most)).await?;
+                return Ok(content.map(|content| First::File(content.to_vec())));
+            }
+            Some(b'2') => return Ok(link(&header).map(First::Link)),
+            Some(b'x' | b'g') if size <= EXTENSIONS.1 => {
+                let skipped = take(&mut parts, &mut read, size.next_multiple_of(BLOCK)).await?;
+                if skipped.is_none() {
+                    return Ok(None);
+                }
+            }
+            _ => return Ok(None),
+        }
     }
+    Ok(None)
+}
+
+/// The next so many bytes; `None` when there are fewer.
+async fn take<E>(
+    parts: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+    read: &mut BytesMut,
+    wanted: usize,
+) -> Result<Option<BytesMut>, E> {
+    while read.len() < wanted {
+        let Some(part) = parts.next().await else {
+            return Ok(None);
+        };
+        read.extend_from_slice(&part?);
+    }
+    Ok(Some(read.split_to(wanted)))
+}
+
+/// The size of what comes after a header.
+fn size(header: &[u8]) -> Option<usize> {
     let digits = std::str::from_utf8(header.get(124..136)?).ok()?;
-    u64::from_str_radix(digits.trim_matches(['\0', ' ']), 8).ok()
+    usize::from_str_radix(digits.trim_matches(['\0', ' ']), 8).ok()
+}
+
+/// Where the link of a header leads.
+fn link(header: &[u8]) -> Option<String> {
+    let target = header.get(157..257)?.split(|byte| *byte == 0).next()?;
+    let target = std::str::from_utf8(target).ok()?;
+    (!target.is_empty()).then(|| target.to_owned())
 }
 
 #[cfg(test)]
@@ -153,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_is_read_whole_or_up_to_the_bound_and_nonsense_is_none() {
+    async fn a_file_is_read_whole_or_up_to_the_bound_and_nonsense_is_no_file() {
         let head = header("f", Entry::File(1_000), 0o600, 0).unwrap();
         let body = Bytes::from(vec![b'x'; 1_024]);
         let all: Vec<Bytes> = [head.clone(), body]
@@ -161,14 +206,52 @@ mod tests {
             .flat_map(|part| part.chunks(7).map(Bytes::copy_from_slice).collect::<Vec<_>>())
             .collect();
         let parts = |all: Vec<Bytes>| stream::iter(all.into_iter().map(Ok::<_, ()>));
-        assert_eq!(first_file(parts(all.clone()), 4_096).await.unwrap().len(), 1_000);
-        assert_eq!(first_file(parts(all.clone()), 10).await.unwrap(), [b'x'; 10]);
-        assert_eq!(first_file(parts(all[..80].to_vec()), 4_096).await, None);
+        let length = |told: Result<Option<First>, ()>| match told {
+            Ok(Some(First::File(content))) => content.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(length(first(parts(all.clone()), 4_096).await), 1_000);
+        assert_eq!(length(first(parts(all.clone()), 10).await), 10);
+        assert_eq!(first(parts(all[..80].to_vec()), 4_096).await, Ok(None));
         let directory = header("d", Entry::Directory, 0o700, 0).unwrap();
-        assert_eq!(first_file(parts(vec![directory]), 10).await, None);
+        assert_eq!(first(parts(vec![directory]), 10).await, Ok(None));
+        let nonsense = vec![Bytes::from(vec![0xff; 2_048])];
+        assert_eq!(first(parts(nonsense), 10).await, Ok(None));
+        let failing = stream::iter([Err::<Bytes, _>("why")]);
+        assert_eq!(first(failing, 10).await, Err("why"));
+    }
+
+    /// A header of another kind of entry than this program writes.
+    fn of_kind(kind: u8, size: u64, target: &str) -> Bytes {
+        let mut block = header("f", Entry::File(size), 0o600, 0).unwrap().to_vec();
+        block[156] = kind;
+        block[157..157 + target.len()].copy_from_slice(target.as_bytes());
+        Bytes::from(block)
+    }
+
+    #[tokio::test]
+    async fn what_says_more_of_a_file_is_skipped_and_a_link_is_told() {
+        let extension = of_kind(b'x', 30, "");
+        let more = Bytes::from(vec![b'p'; BLOCK]);
+        let file = of_kind(b'0', 3, "");
+        let body = Bytes::from_static(b"abc");
+        let begin = |all: &[&Bytes]| {
+            let all: Vec<_> = all.iter().map(|part| Ok::<_, ()>((*part).clone())).collect();
+            first(stream::iter(all), 100)
+        };
+        let content = Ok(Some(First::File(b"abc".to_vec())));
+        assert_eq!(begin(&[&extension, &more, &file, &body]).await, content);
+        let global = of_kind(b'g', 30, "");
         assert_eq!(
-            first_file(parts(vec![Bytes::from(vec![0xff; 2_048])]), 10).await,
-            None
+            begin(&[&global, &more, &extension, &more, &file, &body]).await,
+            content
         );
+        let link = of_kind(b'2', 0, "static/passwd");
+        let target = Ok(Some(First::Link("static/passwd".into())));
+        assert_eq!(begin(&[&extension, &more, &link]).await, target);
+        assert_eq!(begin(&[&of_kind(b'2', 0, "")]).await, Ok(None));
+        let endless: Vec<_> = [&extension, &more].into_iter().cycle().take(100).collect();
+        assert_eq!(begin(&endless).await, Ok(None));
+        assert_eq!(begin(&[&of_kind(b'x', 1 << 30, "")]).await, Ok(None));
     }
 }

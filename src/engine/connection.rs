@@ -55,11 +55,26 @@ impl From<bollard::errors::Error> for CallError {
 impl CallError {
     /// Whether the engine answered that there is no such thing.
     pub(super) fn is_not_found(&self) -> bool {
-        use bollard::errors::Error::DockerResponseServerError;
-        matches!(
-            self,
-            Self::Failed(DockerResponseServerError { status_code: 404, .. })
-        )
+        self.status() == Some(404)
+    }
+
+    /// Whether what was asked for may have been done all the same.
+    pub(super) fn is_unknown(&self) -> bool {
+        match self.status() {
+            // What stands between us and the engine says so when it got no answer itself.
+            Some(status) => matches!(status, 502 | 504),
+            None => !matches!(self, Self::NotSent(_)),
+        }
+    }
+
+    /// What the engine answered, if it did.
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Failed(bollard::errors::Error::DockerResponseServerError { status_code, .. }) => {
+                Some(*status_code)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -160,6 +175,19 @@ impl Connection {
             .filters(&filters)
             .build();
         limited(self.docker.list_containers(Some(options))).await
+    }
+
+    /// Whether this container is the only one, running or not, that has a volume. An engine that does not
+    /// even name this one has not understood.
+    pub(super) async fn has_alone(&self, container: &str, volume: &str) -> Result<bool, CallError> {
+        let filters = HashMap::from([("volume", vec![volume])]);
+        let options = ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let having = limited(self.docker.list_containers(Some(options))).await?;
+        let ids: Vec<_> = having.iter().map(|one| one.id.as_deref()).collect();
+        Ok(ids == [Some(container)])
     }
 
     /// How long an engine takes to answer nothing at all.

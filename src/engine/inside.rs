@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    archive,
+    archive::{self, First},
     connection::{CallError, Connection, limited},
 };
 
@@ -76,27 +76,52 @@ impl Inside {
         image.architecture.filter(|machine| !machine.is_empty())
     }
 
-    /// The command lines of its processes, as far as the engine can tell.
-    pub(super) async fn processes(&self) -> Vec<String> {
+    /// The command lines of its processes. What runs has some: none at all is no answer.
+    pub(super) async fn processes(&self) -> Result<Vec<String>, InsideError> {
         let options = TopOptionsBuilder::new().ps_args("-eo pid,args").build();
-        let told = limited(
-            self.connection
-                .docker
-                .top_processes(&self.container, Some(options)),
-        )
-        .await;
-        let rows = told.ok().and_then(|told| told.processes).unwrap_or_default();
-        rows.into_iter()
+        let docker = &self.connection.docker;
+        let told = limited(docker.top_processes(&self.container, Some(options))).await?;
+        let rows = told.processes.unwrap_or_default();
+        let lines: Vec<_> = rows
+            .into_iter()
             .filter_map(|row| row.into_iter().last())
-            .collect()
+            .collect();
+        if lines.is_empty() {
+            return Err(InsideError::Failed(
+                "the engine tells none of its processes".into(),
+            ));
+        }
+        Ok(lines)
     }
 
-    /// The first of a file's bytes; `None` when there is none, or it can't be read.
-    pub(super) async fn read(&self, path: &str, most: usize) -> Option<Vec<u8>> {
+    /// The first of a file's bytes. A link is not followed: whoever may write here could make it lead to
+    /// what only others may read.
+    pub(super) async fn read(&self, path: &str, most: usize) -> Result<Vec<u8>, InsideError> {
+        match self.first(path, most).await? {
+            First::File(content) => Ok(content),
+            First::Link(_) => Err(InsideError::Failed(format!("{path} is a link"))),
+        }
+    }
+
+    /// The first of the bytes of a file, or of the one that a link of this name leads to.
+    pub(super) async fn read_linked(&self, path: &str, most: usize) -> Result<Vec<u8>, InsideError> {
+        match self.first(path, most).await? {
+            First::File(content) => Ok(content),
+            First::Link(to) if to.starts_with('/') => self.read(&to, most).await,
+            First::Link(to) => {
+                // Engines let no path out of the container.
+                let beside = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+                self.read(&format!("{beside}/{to}"), most).await
+            }
+        }
+    }
+
+    async fn first(&self, path: &str, most: usize) -> Result<First, InsideError> {
         let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
         let docker = &self.connection.docker;
         let parts = docker.download_from_container(&self.container, Some(options));
-        timeout(PROGRAM, archive::first_file(parts, most)).await.ok()?
+        let first = within(PROGRAM, archive::first(parts, most)).await?;
+        first.ok_or_else(|| InsideError::Failed(format!("{path} is no file")))
     }
 
     /// Unpacks these headers, and the file's content for the last one, under a directory. Goes to what
@@ -160,15 +185,19 @@ impl Inside {
         Ok(said)
     }
 
-    /// Starts a program that goes on by itself; gives the engine's id of the start.
-    pub(super) async fn start(&self, run: Run<'_>) -> Result<String, InsideError> {
+    /// Starts a program that goes on by itself; gives the engine's id of the start, or `None` when the engine
+    /// did not say whether it started it.
+    pub(super) async fn start(&self, run: Run<'_>) -> Result<Option<String>, InsideError> {
         let id = self.create(run, Attached::Nothing).await?;
         let options = StartExecOptions {
             detach: true,
             ..StartExecOptions::default()
         };
-        limited(self.connection.docker.start_exec(&id, Some(options))).await?;
-        Ok(id)
+        match limited(self.connection.docker.start_exec(&id, Some(options))).await {
+            Ok(_) => Ok(Some(id)),
+            Err(error) if error.is_unknown() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// How a started program is.

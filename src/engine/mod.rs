@@ -16,6 +16,7 @@ mod inside;
 mod networks;
 mod place;
 mod program;
+mod resident;
 mod transport;
 mod watch;
 
@@ -60,5 +61,7 @@ pub enum EngineNews {
     },
 }
 
+#[cfg(test)]
+pub(crate) mod pretended;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ pub(super) struct Place {
     pub path: String,
     /// Only a program inside can write there: what the engine unpacks would not be seen.
     pub by_shell: bool,
+    /// The volume that is mounted there.
+    pub volume: Option<String>,
 }
 
 /// Where the binary may go, the best place first; none where nothing in it may be written.
@@ -20,6 +22,7 @@ pub(super) fn places(found: &ContainerInspectResponse) -> Vec<Place> {
         let root = Place {
             path: "/".into(),
             by_shell: false,
+            volume: None,
         };
         return vec![root];
     }
@@ -28,10 +31,12 @@ pub(super) fn places(found: &ContainerInspectResponse) -> Vec<Place> {
         mount.typ == Some(MountPointTypeEnum::VOLUME) && mount.rw == Some(true)
     });
     let mut volumes: Vec<_> = volumes
-        .filter_map(|mount| mount.destination.clone())
-        .map(|path| Place {
+        // Without its name nobody could say who else has it.
+        .filter_map(|mount| mount.destination.clone().zip(mount.name.clone()))
+        .map(|(path, volume)| Place {
             path,
             by_shell: false,
+            volume: Some(volume),
         })
         .collect();
     // Without being asked engines mount it so that nothing in it can run.
@@ -44,7 +49,11 @@ pub(super) fn places(found: &ContainerInspectResponse) -> Vec<Place> {
         .unwrap_or_default()
         .into_iter()
         .filter(|(_, options)| runs(options))
-        .map(|(path, _)| Place { path, by_shell: true })
+        .map(|(path, _)| Place {
+            path,
+            by_shell: true,
+            volume: None,
+        })
         .collect();
     volumes.sort_by(|a, b| a.path.cmp(&b.path));
     mounted.sort_by(|a, b| a.path.cmp(&b.path));
@@ -68,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_read_only_root_leaves_volumes_and_what_may_run_in_memory() {
-        let mount = |kind: &str, at: &str, rw| serde_json::json!({"Type": kind, "Destination": at, "RW": rw});
+        let mount = |kind: &str, at: &str, rw| serde_json::json!({"Type": kind, "Name": at, "Destination": at, "RW": rw});
         assert_eq!(paths(serde_json::json!({})), ["/"]);
         let read_only = serde_json::json!({
             "HostConfig": {

@@ -62,6 +62,11 @@ impl Cidr {
         }
     }
 
+    /// Whether all of another one is in it.
+    pub fn holds(&self, other: &Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.first)
+    }
+
     /// Its addresses, in order; network and broadcast addresses are nothing special.
     pub fn addresses(self) -> impl Iterator<Item = IpAddr> + Send {
         let first = number(self.first);

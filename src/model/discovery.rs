@@ -9,6 +9,9 @@ use super::{Cidr, ContainerId, Millis, Name, Revision, ScanId};
 /// Addresses that one scan looks at, at most.
 pub const MAX_SCANNED: u128 = 1 << 16;
 
+/// Networks that one scan looks at, at most: its plan is in the log, and shown as it is.
+pub const MAX_SCAN_CIDRS: usize = 256;
+
 /// Ports that one scan looks at on each address, at most.
 pub const MAX_SCAN_PORTS: usize = 16;
 
@@ -38,6 +41,11 @@ pub enum ScanPlanError {
         /// How many they hold.
         size: u128,
     },
+    /// Too many networks.
+    #[error(
+        "{0} networks are named, and a scan looks at {MAX_SCAN_CIDRS} at most: name the larger ones that hold them, or scan again for the rest"
+    )]
+    TooManyNetworks(usize),
     /// Too many ports.
     #[error(
         "{0} ports are named, and a scan looks at {MAX_SCAN_PORTS} at most: name those where runners listen"
@@ -71,11 +79,15 @@ impl ScanPlan {
     pub fn new(mut cidrs: Vec<Cidr>, ports: Option<Vec<u16>>) -> Result<Self, ScanPlanError> {
         let mut ports = ports.unwrap_or_else(|| vec![PROBE_PORT, OPEN_ENGINE_PORT]);
         cidrs.sort_unstable();
-        cidrs.dedup();
+        // Two networks have nothing in common, or one holds the other and stands before it.
+        cidrs.dedup_by(|next, kept| kept.holds(next));
         ports.sort_unstable();
         ports.dedup();
         if cidrs.is_empty() {
             return Err(ScanPlanError::NoNetwork);
+        }
+        if cidrs.len() > MAX_SCAN_CIDRS {
+            return Err(ScanPlanError::TooManyNetworks(cidrs.len()));
         }
         if ports.is_empty() {
             return Err(ScanPlanError::NoPort);
@@ -265,6 +277,60 @@ mod tests {
         }
         let usual = ScanPlan::new(vec!["::1".parse().unwrap()], None).unwrap();
         assert_eq!(usual.ports(), [OPEN_ENGINE_PORT, PROBE_PORT]);
+    }
+
+    #[test]
+    fn a_network_inside_another_one_is_not_scanned_twice() {
+        let plan = plan(
+            &[
+                "10.0.0.2",
+                "10.0.1.0/24",
+                "fd00::5",
+                "10.0.0.0/30",
+                "10.0.1.128/25",
+                "10.0.0.0/29",
+                "fd00::/126",
+                "10.0.0.8/30",
+            ],
+            &[7],
+        )
+        .unwrap();
+        let kept: Vec<_> = plan.cidrs().iter().map(Cidr::to_string).collect();
+        assert_eq!(
+            kept,
+            [
+                "10.0.0.0/29",
+                "10.0.0.8/30",
+                "10.0.1.0/24",
+                "fd00::/126",
+                "fd00::5/128"
+            ]
+        );
+        let mut places: Vec<_> = plan.places().collect();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len() as u64, plan.total());
+        // Of the two families, numbers that are alike mean different addresses.
+        let both = ScanPlan::new(
+            vec!["::/120".parse().unwrap(), "0.0.0.0/25".parse().unwrap()],
+            None,
+        );
+        assert_eq!(both.unwrap().cidrs().len(), 2);
+    }
+
+    /// A plan of single addresses was an entry of a megabyte.
+    #[test]
+    fn a_plan_of_very_many_networks_is_refused() {
+        let apart = |count: u32| {
+            let cidrs = (0..count).map(|n| Cidr::of(std::net::Ipv4Addr::from(0x0a00_0000 + 2 * n).into()));
+            ScanPlan::new(cidrs.collect(), Some(vec![7]))
+        };
+        assert!(apart(256).is_ok());
+        let error = apart(257).unwrap_err().to_string();
+        assert!(
+            error.contains("257 networks") && error.contains("256 at most"),
+            "{error}"
+        );
     }
 
     #[test]

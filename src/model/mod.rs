@@ -36,8 +36,8 @@ pub use container::{
     Capabilities, Container, ContainerState, EngineRef, Found, FoundState, HealthStatus, Resources,
 };
 pub use discovery::{
-    Finding, FindingKind, MAX_SCAN_PORTS, MAX_SCANNED, Met, OPEN_ENGINE_PORT, PROBE_PORT, Scan, ScanCount,
-    ScanPlan, ScanPlanError, ScanState,
+    Finding, FindingKind, MAX_SCAN_CIDRS, MAX_SCAN_PORTS, MAX_SCANNED, Met, OPEN_ENGINE_PORT, PROBE_PORT,
+    Scan, ScanCount, ScanPlan, ScanPlanError, ScanState,
 };
 pub use engine::{Engine, EngineState, EngineUrl, EngineUrlError};
 pub use id::{AgentId, ContainerId, EngineId, IdError, JoinTokenId, ScanId, TokenId};

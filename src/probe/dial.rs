@@ -1,17 +1,18 @@
 //! The manager's side of a talk.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{error::Error, io, net::SocketAddr, sync::Arc};
 
 use rustls::ClientConfig;
 use tokio::{
     net::TcpStream,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     CONNECT, MAX_MANAGERS, PROTOCOL, ProbeError, TALK,
     answer::nonce,
+    connect::{Unconnected, connect},
     message::{Ask, Nonce, Reply, Say, Tell, read, write},
     open_engine,
     proof::{Proof, Talk},
@@ -26,6 +27,11 @@ use crate::{
 pub enum Seen {
     /// Nothing that a scan looks for.
     Nothing,
+    /// Nobody knows: this machine could not dial.
+    NotLooked {
+        /// What it lacks.
+        why: String,
+    },
     /// A runner that proved to hold a join token, and follows the invitation or said why not.
     Proven {
         /// What it calls itself.
@@ -102,10 +108,10 @@ impl Prober {
         let opened = match self.open(place).await {
             Ok(opened) => opened,
             Err(Unopened::Absent(_)) => return Seen::Nothing,
+            Err(Unopened::Unasked(error)) => return not_looked(&error),
             Err(Unopened::Other(ProbeError::Foreign)) => return engine(place).await,
-            Err(Unopened::Other(ProbeError::Io(_) | ProbeError::Slow | ProbeError::Security(_))) => {
-                return Seen::Nothing;
-            }
+            Err(Unopened::Other(ProbeError::Security(error))) => return not_looked(&error),
+            Err(Unopened::Other(ProbeError::Io(_) | ProbeError::Slow)) => return Seen::Nothing,
             Err(Unopened::Other(odd)) => return Seen::Odd(odd),
         };
         let (name, key) = (opened.name.clone(), opened.key);
@@ -133,6 +139,7 @@ impl Prober {
     pub async fn again(&self, place: SocketAddr, key: &str) -> Result<Opened, ProbeError> {
         let opened = self.open(place).await.map_err(|unopened| match unopened {
             Unopened::Absent(error) | Unopened::Other(error) => error,
+            Unopened::Unasked(error) => error.into(),
         })?;
         if opened.key.to_string() != key {
             return Err(ProbeError::OtherKey);
@@ -144,10 +151,11 @@ impl Prober {
     }
 
     async fn open(&self, place: SocketAddr) -> Result<Opened, Unopened> {
-        let stream = timeout(CONNECT, TcpStream::connect(place)).await;
-        let stream = stream
-            .map_err(|_| Unopened::Absent(ProbeError::Slow))?
-            .map_err(|error| Unopened::Absent(error.into()))?;
+        let stream = connect(place).await.map_err(|error| match error {
+            Unconnected::Silent => Unopened::Absent(ProbeError::Slow),
+            Unconnected::Refused(error) => Unopened::Absent(error.into()),
+            Unconnected::Unasked(error) => Unopened::Unasked(error),
+        })?;
         let deadline = Instant::now() + TALK;
         timeout_at(deadline, self.greet(stream, deadline))
             .await
@@ -189,14 +197,24 @@ impl Prober {
 enum Unopened {
     /// No connection was made.
     Absent(ProbeError),
+    /// This machine could not try.
+    Unasked(io::Error),
     /// One was, and came to nothing.
     Other(ProbeError),
 }
 
 async fn engine(place: SocketAddr) -> Seen {
     match open_engine::version(place).await {
-        Some(version) => Seen::OpenEngine { version },
-        None => Seen::Nothing,
+        Ok(Some(version)) => Seen::OpenEngine { version },
+        Ok(None) => Seen::Nothing,
+        Err(error) => not_looked(&error),
+    }
+}
+
+/// In this machine's words: nothing of it comes from the other side.
+fn not_looked(error: &dyn Error) -> Seen {
+    Seen::NotLooked {
+        why: error.to_string(),
     }
 }
 

@@ -28,18 +28,20 @@
 //!   over the other.
 //! - *A runner without a token* can't tell a manager from anybody else by a secret. It takes an invitation
 //!   only with a token for the CA that its configuration names (`probe.ca`, which is no secret): whoever else
-//!   invites it makes it dial an address where TLS then fails, and no more. With `probe.trust_first` it
-//!   follows whoever comes first; that is for networks where nobody else is.
+//!   invites it makes it dial an address where TLS then fails, and no more: several invitations are looked at
+//!   at a time, one of a source, each for a few seconds, and only one that leads to a manager is followed.
+//!   With `probe.trust_first` it follows whoever comes first; that is for networks where nobody else is.
 //! - *Who approves a candidate* approves a key. A candidate that calls itself like another container gets
 //!   its own record and never that one's.
 //! - *Who floods* the port costs the runner a few handshakes at a time: connections are bounded in number, in
-//!   all and by address, in bytes and in time, and the rest is closed at once. It can keep a scan from getting
-//!   through. Who answers on every address of a network fills the table of candidates, which is small and
+//!   all and by source, in bytes and in time, and those that say nothing go first. Who speaks, from many
+//!   sources, can keep a scan from getting through. Who answers on every address of a network fills the table of candidates, which is small and
 //!   bounded, and nothing else.
 //!
 //! It leaves out: which addresses are looked at and how fast (`control`), and joining itself (`runner`, `session`).
 
 mod answer;
+mod connect;
 mod dial;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -60,8 +62,9 @@ use crate::{security::SecurityError, wire::WireError};
 /// The version of the messages.
 const PROTOCOL: u32 = 1;
 
-/// For a connection to be made, of a scan. In a network nearby it takes milliseconds.
-const CONNECT: Duration = Duration::from_secs(1);
+/// For a connection to be made, of a scan. In a network nearby it takes milliseconds; a lost first packet is
+/// sent again after a second.
+const CONNECT: Duration = Duration::from_secs(2);
 
 /// For all that is said over it, on either side.
 pub const TALK: Duration = Duration::from_secs(5);

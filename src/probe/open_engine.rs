@@ -2,7 +2,7 @@
 //!
 //! It is asked for its version, once, and nothing else is ever done with it.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use serde::Deserialize;
 use tokio::{
@@ -11,13 +11,19 @@ use tokio::{
     time::timeout,
 };
 
-use super::{CONNECT, TALK};
+use super::{
+    TALK,
+    connect::{Unconnected, connect},
+};
 
-/// HTTP/1.0, so that the answer ends with the connection and comes in one piece.
+/// HTTP/1.0, so that the answer ends with the connection and comes in one piece; not everybody closes it.
 const QUESTION: &[u8] = b"GET /version HTTP/1.0\r\nHost: docker\r\nUser-Agent: quorate-scan\r\n\r\n";
 
 /// Of the answer so much is read. An engine's is about a kilobyte.
-const ANSWER_BYTES: u64 = 16 << 10;
+const ANSWER_BYTES: usize = 16 << 10;
+
+/// So often it is looked whether the answer is whole already: who sends it byte by byte is waited out.
+const LOOKS: usize = 32;
 
 /// Of the version so much is kept.
 const VERSION_CHARS: usize = 64;
@@ -32,18 +38,31 @@ struct Answer {
 }
 
 /// The version of the engine at a place, if there is an open one.
-pub(super) async fn version(place: SocketAddr) -> Option<String> {
-    let stream = timeout(CONNECT, TcpStream::connect(place)).await.ok()?.ok()?;
-    let answer = timeout(TALK, ask(stream)).await.ok()??;
-    parse(&answer)
+///
+/// # Errors
+/// When this machine could not ask.
+pub(super) async fn version(place: SocketAddr) -> io::Result<Option<String>> {
+    let stream = match connect(place).await {
+        Ok(stream) => stream,
+        Err(Unconnected::Silent | Unconnected::Refused(_)) => return Ok(None),
+        Err(Unconnected::Unasked(error)) => return Err(error),
+    };
+    let mut answer = Vec::with_capacity(2 << 10);
+    // What has arrived by then counts, whether or not the other side ended as it should.
+    let _ = timeout(TALK, ask(stream, &mut answer)).await;
+    Ok(parse(&answer))
 }
 
-async fn ask(mut stream: TcpStream) -> Option<Vec<u8>> {
-    stream.write_all(QUESTION).await.ok()?;
-    let mut answer = Vec::new();
-    // An end by force comes after the answer all the same.
-    let _ = stream.take(ANSWER_BYTES).read_to_end(&mut answer).await;
-    Some(answer)
+async fn ask(mut stream: TcpStream, answer: &mut Vec<u8>) -> io::Result<()> {
+    stream.write_all(QUESTION).await?;
+    let mut stream = stream.take(ANSWER_BYTES as u64);
+    let mut looks = 0..LOOKS;
+    while stream.read_buf(answer).await? > 0 {
+        if looks.next().is_some() && parse(answer).is_some() {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn parse(answer: &[u8]) -> Option<String> {

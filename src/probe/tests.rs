@@ -435,3 +435,37 @@ async fn an_open_engine_is_told_from_other_servers() {
     first.abort();
     second.abort();
 }
+
+/// Its answer was thrown away with the time that was up.
+#[tokio::test]
+async fn an_engine_that_keeps_the_connection_is_told_all_the_same() {
+    let (engine, task) = raw(|mut stream| async move {
+        let mut asked = [0; 512];
+        let read = stream.read(&mut asked).await.unwrap_or(0);
+        if asked[..read].starts_with(b"GET /version ") {
+            for part in [
+                "HTTP/1.1 200 OK\r\n\r\n{\"Version\":\"28",
+                ".1.1\",\"ApiVersion\":\"1.49\"}\n",
+            ] {
+                stream.write_all(part.as_bytes()).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let seen = visit(engine, None).await;
+    assert!(
+        matches!(&seen, Seen::OpenEngine { version } if version == "28.1.1"),
+        "{seen:?}"
+    );
+    task.abort();
+}
+
+#[tokio::test]
+async fn what_could_not_be_dialled_is_not_nothing() {
+    // An address of one link, and nobody says which.
+    for port in [1, crate::model::OPEN_ENGINE_PORT] {
+        let seen = visit(format!("[fe80::1]:{port}").parse().unwrap(), None).await;
+        assert!(matches!(seen, Seen::NotLooked { .. }), "{seen:?}");
+    }
+}

@@ -1,49 +1,50 @@
 //! Where a runner that has not joined waits to be found by a scan (see [`probe`](crate::probe)).
 //!
 //! It is open only while the runner has no usable certificate. What comes through it is bounded: so many
-//! connections at a time, so many of one address, so many bytes and seconds each. The rest is closed at once.
+//! connections at a time, few of one source, so many bytes and seconds each ([`guests`]). An invitation is
+//! followed once it has led to a manager of the cluster that its token is for ([`proving`]).
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod guests;
+mod proving;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
     task::JoinSet,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::{Runner, RunnerError, complain_of, join_token, link};
+use self::{
+    guests::{CONNECTIONS, Guests, Place},
+    proving::{PROVE, Proven, Proving},
+};
+use super::{Runner, RunnerError, error::SessionError, join_token, link::Pinned};
 use crate::{
     config::{Address, RunnerConfig},
     probe::{self, Host, Invitation, ProbeError},
     security::{self, Fingerprint, JoinToken},
 };
 
-/// Connections at a time.
-const CONNECTIONS: usize = 16;
-
-/// Connections of one address at a time: whoever scans has one.
-const OF_ONE_ADDRESS: usize = 2;
-
 /// Between two log lines of one kind.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
-/// How long one invitation may be followed before another one gets its turn.
-const FOLLOW: Duration = Duration::from_secs(15);
+/// How long one invitation may be followed before another one gets its turn: its cluster may choose a leader
+/// meanwhile, or a manager take the answer with it into its grave.
+const FOLLOW: Duration = Duration::from_secs(30);
+
+/// Between two tries to join by one invitation.
+const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
 
 /// Pause after a failed accept.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// An open door.
 pub(super) struct Door {
-    invitations: mpsc::Receiver<Invitation>,
+    invitations: mpsc::Receiver<Proven>,
     /// Aborted when it is dropped, and all connections with it.
     _accepting: JoinSet<()>,
 }
@@ -80,7 +81,7 @@ impl Door {
             Some(_) => tracing::info!(%address, "waits for a scan that proves to know its join token"),
             None => tracing::info!(%address, fingerprint = %host.key, "waits to be found and approved"),
         }
-        let (invite, invitations) = mpsc::channel(1);
+        let (invite, invitations) = mpsc::channel(proving::AT_ONCE);
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, acceptor, Arc::new(host), invite));
         Ok(Some(Self {
@@ -89,8 +90,8 @@ impl Door {
         }))
     }
 
-    /// The next invitation; never, when there is no door.
-    pub(super) async fn invitation(door: &mut Option<Self>) -> Invitation {
+    /// The next invitation that leads somewhere; never, when there is no door.
+    pub(super) async fn invitation(door: &mut Option<Self>) -> Proven {
         if let Some(door) = door
             && let Some(invitation) = door.invitations.recv().await
         {
@@ -121,29 +122,51 @@ impl Runner {
         Ok(())
     }
 
-    /// Joins where an invitation says. What it says is believed once a manager of the CA that the token
-    /// pins has let this runner in: until then a failure costs nothing but time.
-    pub(super) async fn follow(&mut self, invitation: Invitation, shutdown: &CancellationToken) {
-        let Invitation { managers, token } = invitation;
-        let until = Instant::now() + FOLLOW;
-        for address in &managers {
+    /// Joins where an invitation says. What else it says is believed once a manager has let this runner in:
+    /// until then a failure costs nothing but time.
+    pub(super) async fn follow(&mut self, proven: Proven, shutdown: &CancellationToken) {
+        let following = timeout(FOLLOW, self.join_by(proven));
+        if let Some(Err(_)) = shutdown.run_until_cancelled(following).await {
+            tracing::warn!("the invitation led nowhere within {FOLLOW:?}; waits for another one");
+        }
+    }
+
+    /// Asks one manager after the other, with the same request, so that an answer that was lost is had from
+    /// the next one.
+    async fn join_by(&mut self, proven: Proven) {
+        let Proven {
+            invitation: Invitation { managers, token },
+            at,
+            link,
+        } = proven;
+        let mut link = Some(link);
+        let first = managers.iter().position(|address| *address == at).unwrap_or(0);
+        for address in managers.iter().cycle().skip(first) {
             tracing::info!(manager = %address, "follows an invitation");
-            let joining = link::enroll(address, &token, self.hello(None, Vec::new()), &self.dir);
-            let joining = shutdown.run_until_cancelled(timeout_at(until, joining));
-            let Some(joined) = joining.await else { return };
+            let pinned = match link.take() {
+                Some(pinned) => Ok(pinned),
+                None => Pinned::dial(address, &token).await,
+            };
+            let hello = self.hello(None, Vec::new());
+            let joined = match pinned {
+                Ok(pinned) => pinned.enroll(&token, hello, &self.dir, &mut self.asking).await,
+                Err(error) => Err(error),
+            };
             match joined {
-                Ok(Ok(identity)) => {
+                Ok(identity) => {
                     self.identity = Some(identity);
                     self.managers.learn(managers.clone());
                     self.managers.turn_to(address);
                     return;
                 }
-                Ok(Err(error)) => complain_of(address, &error),
-                Err(_) => {
-                    tracing::warn!("the invitation led nowhere within {FOLLOW:?}; waits for another one");
-                    return;
+                Err(error) => {
+                    error.complain(address);
+                    if let SessionError::Refused { retry: false, .. } = error {
+                        return;
+                    }
                 }
             }
+            sleep(FOLLOW_AGAIN).await;
         }
     }
 }
@@ -156,42 +179,6 @@ async fn listen(address: &Address) -> Result<TcpListener, RunnerError> {
             format!("can't listen on {address}: {error}; set it to a free address of this machine"),
         )
     })
-}
-
-/// Who is inside: connections by address.
-#[derive(Debug, Default)]
-struct Inside(Mutex<HashMap<IpAddr, usize>>);
-
-/// A place inside, given back when it is dropped.
-struct Place {
-    inside: Arc<Inside>,
-    address: IpAddr,
-}
-
-impl Inside {
-    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        // Holds only numbers: fit for use whatever happened.
-        let mut inside = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_it = inside.get(&address).copied().unwrap_or(0);
-        if inside.values().sum::<usize>() >= CONNECTIONS || of_it >= OF_ONE_ADDRESS {
-            return None;
-        }
-        inside.insert(address, of_it + 1);
-        Some(Place {
-            inside: self.clone(),
-            address,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut inside = self.inside.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match inside.get_mut(&self.address) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(inside.remove(&self.address)),
-        }
-    }
 }
 
 /// Whether a log line of some kind is due.
@@ -208,42 +195,68 @@ impl Due {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    host: Arc<Host>,
-    invite: mpsc::Sender<Invitation>,
-) {
-    let inside = Arc::new(Inside::default());
-    let (mut full, mut failed, mut odd) = (Due::default(), Due::default(), Due::default());
+/// The log lines of the door, each kind by itself.
+#[derive(Default)]
+struct Lines {
+    full: Due,
+    failed: Due,
+    odd: Due,
+    nowhere: Due,
+    lost: Due,
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, host: Arc<Host>, invite: mpsc::Sender<Proven>) {
+    let guests = Arc::new(Guests::default());
+    let (bring, mut brought) = mpsc::channel(CONNECTIONS);
+    let mut proving = Proving::default();
+    let mut due = Lines::default();
     let mut talks: JoinSet<(IpAddr, Result<(), ProbeError>)> = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(Ok((address, ended))) = talks.join_next() => {
                 if let Err(error) = ended {
-                    complain(&mut odd, address, &error);
+                    complain(&mut due.odd, address, &error);
+                }
+                continue;
+            }
+            Some((source, invitation)) = brought.recv() => {
+                proving.begin(source, invitation);
+                continue;
+            }
+            Some(proof) = proving.next() => {
+                match proof {
+                    Ok(proven) => {
+                        if invite.try_send(proven).is_err() && due.lost.now() {
+                            tracing::warn!("an invitation came to nothing: as many as can wait are waiting");
+                        }
+                    }
+                    Err(unproven) if due.nowhere.now() => {
+                        let source = unproven.source;
+                        tracing::warn!(%source, "an invitation led to no manager of its cluster within {PROVE:?}");
+                    }
+                    Err(_) => {}
                 }
                 continue;
             }
         };
         match accepted {
-            Ok((stream, from)) => match inside.enter(from.ip()) {
-                Some(place) => {
-                    let (acceptor, host, invite) = (acceptor.clone(), host.clone(), invite.clone());
-                    talks.spawn(async move {
-                        let ended = talk(stream, acceptor, &host, &invite).await;
-                        drop(place);
-                        (from.ip(), ended)
-                    });
+            Ok((stream, from)) => {
+                let place = guests.enter(from.ip());
+                if place.as_ref().is_none_or(|place| place.crowded) && due.full.now() {
+                    tracing::warn!(%from, "turned a connection to the probe port away, the oldest that says nothing or else the newest: too many at a time");
                 }
-                None if full.now() => {
-                    tracing::warn!(%from, "turned a connection to the probe port away: too many at a time");
-                }
-                None => {}
-            },
+                let Some(place) = place else { continue };
+                let (acceptor, host, bring) = (acceptor.clone(), host.clone(), bring.clone());
+                talks.spawn(async move {
+                    let talk = talk(stream, acceptor, &host, &place, &bring);
+                    // Who had to go for another one is no news.
+                    let ended = place.stay(talk).await.unwrap_or(Ok(()));
+                    (from.ip(), ended)
+                });
+            }
             Err(error) => {
-                if failed.now() {
+                if due.failed.now() {
                     tracing::warn!(%error, "can't accept a connection to the probe port");
                 }
                 sleep(AFTER_FAILURE).await;
@@ -265,13 +278,14 @@ async fn talk(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     host: &Host,
-    invite: &mpsc::Sender<Invitation>,
+    place: &Place,
+    bring: &mpsc::Sender<(IpAddr, Invitation)>,
 ) -> Result<(), ProbeError> {
     let talk = async {
         stream.set_nodelay(true)?;
         let mut stream = acceptor.accept(stream).await?;
-        // One at a time: the one that is followed just now is not overtaken.
-        let take = |invitation| invite.try_send(invitation).is_ok();
+        place.spoke();
+        let take = |invitation| bring.try_send((place.source(), invitation)).is_ok();
         let ended = probe::answer(&mut stream, host, take).await;
         let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
         ended
@@ -281,22 +295,70 @@ async fn talk(
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::SocketAddr;
+
+    use tokio::io::AsyncReadExt;
 
     use super::*;
+    use crate::probe::{Prober, Seen};
 
-    #[test]
-    fn places_are_bounded_in_all_and_by_address_and_given_back() {
-        let inside = Arc::new(Inside::default());
-        let address = |n: u8| IpAddr::from(Ipv4Addr::new(10, 0, 0, n));
-        let first = [inside.enter(address(1)), inside.enter(address(1))];
-        assert!(first.iter().all(Option::is_some));
-        assert!(inside.enter(address(1)).is_none());
-        let others: Vec<_> = (2..=15).map(|n| inside.enter(address(n)).unwrap()).collect();
-        assert!(inside.enter(address(99)).is_none());
-        drop(first);
-        assert!(inside.enter(address(99)).is_some());
-        drop(others);
-        assert!(inside.0.lock().unwrap().is_empty());
+    /// A door without a token, open to whoever invites.
+    async fn open() -> (SocketAddr, Fingerprint, mpsc::Receiver<Proven>, JoinSet<()>) {
+        security::install_crypto();
+        let dir = tempfile::tempdir().unwrap();
+        let leaf = security::probe_key(dir.path()).unwrap();
+        let key = leaf.fingerprint().unwrap();
+        let host = Host {
+            name: "box".parse().unwrap(),
+            key,
+            token: None,
+            ca: None,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = listener.local_addr().unwrap();
+        let acceptor = TlsAcceptor::from(security::probe_server(&leaf).unwrap());
+        let (invite, invitations) = mpsc::channel(proving::AT_ONCE);
+        let mut task = JoinSet::new();
+        task.spawn(accept(listener, acceptor, Arc::new(host), invite));
+        (place, key, invitations, task)
+    }
+
+    /// Two connections that said nothing kept every scan from their address out until their time was up.
+    #[tokio::test]
+    async fn silent_connections_keep_no_scan_out() {
+        let (place, key, _invitations, _task) = open().await;
+        let mut silent = TcpStream::connect(place).await.unwrap();
+        let _second = TcpStream::connect(place).await.unwrap();
+        let prober = Prober::new().unwrap();
+        let seen = prober.visit(place, |_| None, Vec::new()).await;
+        assert!(
+            matches!(&seen, Seen::Candidate { key: shown, .. } if *shown == key),
+            "{seen:?}"
+        );
+        let gone = timeout(probe::TALK, silent.read(&mut [0; 1])).await;
+        assert!(matches!(gone, Ok(Ok(0) | Err(_))), "{gone:?}");
+    }
+
+    /// The one who invited first had the runner for itself for a quarter of a minute.
+    #[tokio::test]
+    async fn an_invitation_into_nowhere_does_not_keep_the_next_one_out() {
+        let (place, key, mut invitations, _task) = open().await;
+        let ca = security::Ca::generate("one").unwrap();
+        let leaf = ca.issue_manager(1, &[]).unwrap();
+        let manager = TlsAcceptor::from(security::session_server(&leaf, ca.trust()).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let nowhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let prober = Prober::new().unwrap();
+        for listener in [&nowhere, &listener] {
+            let opened = prober.again(place, &key.to_string()).await.unwrap();
+            let managers = vec![listener.local_addr().unwrap().to_string()];
+            let token = JoinToken::generate(ca.fingerprint()).unwrap().to_string();
+            opened.invite(managers, Some(token)).await.unwrap();
+        }
+        let met = async { manager.accept(listener.accept().await.unwrap().0).await.unwrap() };
+        let both = async { tokio::join!(met, invitations.recv()) };
+        let (_stream, proven) = timeout(PROVE * 3, both).await.expect("not followed");
+        let at = listener.local_addr().unwrap().to_string();
+        assert_eq!(proven.unwrap().at, at);
     }
 }

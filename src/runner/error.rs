@@ -72,3 +72,16 @@ pub(super) enum SessionError {
     #[error(transparent)]
     Security(#[from] SecurityError),
 }
+
+impl SessionError {
+    /// One line with the whole chain of causes.
+    pub(super) fn complain(&self, manager: &str) {
+        let mut words = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            words = format!("{words}: {cause}");
+            source = cause.source();
+        }
+        tracing::warn!(%manager, "no session: {words}");
+    }
+}

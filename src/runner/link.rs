@@ -14,7 +14,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::{error::SessionError, identity::Identity};
 use crate::{
     model::session::{FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
-    security::{self, JoinToken, KeyRequest},
+    security::{self, JoinToken, KeyRequest, SecurityError, Trust},
     wire::{FramedReader, FramedWriter},
 };
 
@@ -106,30 +106,92 @@ async fn dial(address: &str, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStre
         .map_err(SessionError::Dial)
 }
 
-/// Joins through a manager: a new key, a certificate for it, and who this container is from now on.
-/// The manager is known by the CA that the token pins.
-pub(super) async fn enroll(
-    address: &str,
-    token: &JoinToken,
-    hello: Hello,
-    dir: &Path,
-) -> Result<Identity, SessionError> {
-    let stream = dial(address, security::pinned_client(token.ca())?).await?;
-    let trust = security::pinned_ca(stream.get_ref().1, token.ca())?;
-    let request = KeyRequest::generate()?;
-    let mut link = Link::over(stream);
-    link.send(&FromRunner::Enroll {
-        protocol: PROTOCOL,
-        token: token.to_string(),
-        csr: request.csr_pem,
-        hello,
-    })
-    .await?;
-    match link.answer().await? {
-        FromManager::Certificate { container, chain } => {
-            let key = request.key_pem;
-            Ok(Identity::keep(dir, container, trust.pem(), chain, key)?)
+/// What this runner asks to have signed. It is the same request until there is an answer: managers answer an
+/// enrolment that is asked again as they did the first time, so an answer that is lost costs no second use of a
+/// token, which may have no second one.
+#[derive(Default)]
+pub(super) struct Asking(Option<([u8; 32], KeyRequest)>);
+
+impl Asking {
+    /// The request to make with this token; another token's is another enrolment.
+    fn with(&mut self, token: &JoinToken) -> Result<&KeyRequest, SecurityError> {
+        let of = token.hash();
+        let kept = self.0.take().filter(|(before, _)| *before == of);
+        let kept = match kept {
+            Some(kept) => kept,
+            None => (of, KeyRequest::generate()?),
+        };
+        Ok(&self.0.insert(kept).1)
+    }
+
+    fn answered(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// A connection to a manager that is known by the CA that a join token pins. Nothing was said over it yet.
+pub(super) struct Pinned {
+    link: Link,
+    trust: Trust,
+}
+
+impl Pinned {
+    /// Connects.
+    pub(super) async fn dial(address: &str, token: &JoinToken) -> Result<Self, SessionError> {
+        let stream = dial(address, security::pinned_client(token.ca())?).await?;
+        let trust = security::pinned_ca(stream.get_ref().1, token.ca())?;
+        let link = Link::over(stream);
+        Ok(Self { link, trust })
+    }
+
+    /// Joins: a certificate for a new key, and who this container is from now on.
+    pub(super) async fn enroll(
+        mut self,
+        token: &JoinToken,
+        hello: Hello,
+        dir: &Path,
+        asking: &mut Asking,
+    ) -> Result<Identity, SessionError> {
+        let request = asking.with(token)?;
+        let key = request.key_pem.clone();
+        let enroll = FromRunner::Enroll {
+            protocol: PROTOCOL,
+            token: token.to_string(),
+            csr: request.csr_pem.clone(),
+            hello,
+        };
+        self.link.send(&enroll).await?;
+        let answer = self.link.answer().await;
+        // A refusal is kept as an answer too: asked again, it would be given again.
+        if let Err(SessionError::Refused { .. }) = answer {
+            asking.answered();
         }
-        _ => Err(SessionError::Unexpected("something else than a certificate")),
+        let FromManager::Certificate { container, chain } = answer? else {
+            return Err(SessionError::Unexpected("something else than a certificate"));
+        };
+        let identity = Identity::keep(dir, container, self.trust.pem(), chain, key)?;
+        asking.answered();
+        Ok(identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::security::Fingerprint;
+
+    #[test]
+    fn a_request_is_the_same_until_it_is_answered_and_another_for_another_token() {
+        let token = || JoinToken::generate(Fingerprint::of(&[1].as_slice().into())).unwrap();
+        let (one, two) = (token(), token());
+        let mut asking = Asking::default();
+        let mut with = |token: &JoinToken| asking.with(token).unwrap().csr_pem.clone();
+        let first = with(&one);
+        assert_eq!(first, with(&one));
+        let other = with(&two);
+        assert_ne!(first, other);
+        assert_eq!(other, with(&two));
+        asking.answered();
+        assert_ne!(other, asking.with(&two).unwrap().csr_pem);
     }
 }

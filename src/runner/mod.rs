@@ -61,6 +61,7 @@ use self::{
     identity::{Identity, Managers},
     last_words::LastWords,
     lease::Lease,
+    link::{Asking, Pinned},
     look::{Looking, Looks},
     process::Spawner,
     reports::Reports,
@@ -156,6 +157,8 @@ struct Runner {
     looking: Looking,
     sampling: Sampling,
     identity: Option<Identity>,
+    /// What it asks managers to sign until one has answered.
+    asking: Asking,
     /// There is one while agents may run.
     supervisor: Option<Supervisor>,
     /// No certificate is asked for before this.
@@ -209,6 +212,7 @@ impl Runner {
             lease: Lease::new(Fence::start().map_err(data)?),
             reports: Reports::new(),
             identity: None,
+            asking: Asking::default(),
             supervisor: None,
             renew_not_before: Instant::now(),
             anew: false,
@@ -239,7 +243,7 @@ impl Runner {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            self.complain(&error);
+            error.complain(self.managers.current());
             if let SessionError::Refused { reason, retry: false } = error
                 && !self.may_join_anew(config)?
             {
@@ -291,14 +295,10 @@ impl Runner {
             Some(identity) => identity,
             None => {
                 let token = join_token(config, had_one)?;
-                let hello = self.hello(None, Vec::new());
-                let joined = tokio::select! {
-                    joined = link::enroll(self.managers.current(), &token, hello, &self.dir) => joined,
-                    () = shutdown.cancelled() => return Ok(Ok(())),
-                };
-                match joined {
-                    Ok(identity) => identity,
-                    Err(error) => return Ok(Err(error)),
+                match shutdown.run_until_cancelled(self.join(&token)).await {
+                    Some(Ok(identity)) => identity,
+                    Some(Err(error)) => return Ok(Err(error)),
+                    None => return Ok(Ok(())),
                 }
             }
         };
@@ -308,6 +308,12 @@ impl Runner {
         // A renewed one is in place already.
         self.identity.get_or_insert(identity);
         Ok(over)
+    }
+
+    async fn join(&mut self, token: &JoinToken) -> Result<Identity, SessionError> {
+        let pinned = Pinned::dial(self.managers.current(), token).await?;
+        let hello = self.hello(None, Vec::new());
+        pinned.enroll(token, hello, &self.dir, &mut self.asking).await
     }
 
     async fn serve(&mut self, identity: &Identity, shutdown: &CancellationToken) -> Result<(), SessionError> {
@@ -380,21 +386,6 @@ impl Runner {
             })
         })
     }
-
-    /// One line with the whole chain of causes.
-    fn complain(&self, error: &SessionError) {
-        complain_of(self.managers.current(), error);
-    }
-}
-
-fn complain_of(manager: &str, error: &SessionError) {
-    let mut words = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        words = format!("{words}: {cause}");
-        source = cause.source();
-    }
-    tracing::warn!(%manager, "no session: {words}");
 }
 
 /// Ends what an earlier start of this runner left: keepers end with their runner, but a keeper may have

@@ -119,7 +119,7 @@ async fn connection(
     match (frame, identity) {
         (Ok(frame), None) => {
             let answer = admit::answer(core, frame);
-            let Some(answer) = core.shutdown.run_until_cancelled(answer).await else {
+            let Some(Some(answer)) = core.shutdown.run_until_cancelled(answer).await else {
                 return;
             };
             if let FromManager::Refused { reason, .. } = &answer {

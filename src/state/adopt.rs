@@ -2,7 +2,8 @@
 //!
 //! The join token of an adoption lives and dies with what is noted here: a new attempt takes the last
 //! one's away, a runner that has joined needs none, and a record that goes takes it along. However often
-//! attempts fail and leaders change, there is at most one such token a container.
+//! attempts fail and leaders change, there is at most one such token a container. It is good for that record
+//! and in that container alone: what else runs there may read it.
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ impl State {
     pub(super) fn adopt(&mut self, command: &ContainerCommand) -> Decision {
         let ContainerCommand::Adopt {
             id,
+            term,
             engine_container,
             token,
             adopted,
@@ -29,6 +31,9 @@ impl State {
         };
         let known = self.known_container(*id)?;
         let busy = |why: &str| Err(Rejection::Busy(format!("container `{}` {why}", known.name)));
+        if *term != self.term {
+            return busy("was tried by the leader of a term that is over");
+        }
         let place = known.engine.as_ref();
         if place.is_none_or(|place| place.container != *engine_container) {
             return busy("is not the one on its engine that this is about");

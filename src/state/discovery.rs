@@ -4,10 +4,16 @@
 //! manager can be asked for one, shows it and cancels it, and a new leader finds out which scan its
 //! predecessor left behind. That one is called interrupted and is not begun again by itself.
 //!
-//! What a scan meets is bounded: there are so many candidates and findings, and no more. A scan that looked
-//! everywhere takes away those of its places that it did not meet again.
+//! What a scan meets is bounded: there are so many candidates and findings, and no more, and one host gives few
+//! of the latter. A scan that looked everywhere takes away those of its places that it did not meet again, but
+//! for candidates that an operator has approved.
+//!
+//! What a candidate calls itself proves nothing and takes nothing: a part of its key is always in its name.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use super::{
     Decision, Index, State,
@@ -16,7 +22,10 @@ use super::{
 };
 use crate::{
     command::{ContainerCommand, DiscoveryCommand, Kind, Outcome, Rejection},
-    model::{Container, ContainerId, ContainerState, Finding, Met, Scan, ScanCount, ScanId, ScanState},
+    model::{
+        Container, ContainerId, ContainerState, Finding, FindingKind, Met, Name, Scan, ScanCount, ScanId,
+        ScanState,
+    },
 };
 
 /// Scans that wait or run.
@@ -27,6 +36,11 @@ const MAX_SCANS_OVER: usize = 16;
 pub const MAX_CANDIDATES: usize = 256;
 /// Findings of scans.
 pub const MAX_FINDINGS: usize = 256;
+/// Findings of scans at one address.
+const MAX_FINDINGS_THERE: usize = 4;
+
+/// How much of a key is in its candidate's name: more than anybody finds a second key for.
+const DIGITS: usize = 16;
 
 impl State {
     pub(super) fn decide_discovery(&mut self, command: &DiscoveryCommand) -> Decision {
@@ -72,8 +86,12 @@ impl State {
                 id,
                 term,
                 state,
+                complete,
                 reason,
-            } => self.end_scan(*id, *term, *state, reason),
+            } => {
+                self.of_this_term(*id, *term)?;
+                self.end_scan(*id, *state, *complete, reason)
+            }
             DiscoveryCommand::Cancel { id } => {
                 let scan = self.scan_under_way(*id)?;
                 self.close_scan(&scan, ScanState::Cancelled, "an operator cancelled it");
@@ -159,16 +177,7 @@ impl State {
         if full || self.containers.contains_key(&met.id) {
             return None;
         }
-        let taken = |name: &str| self.index.container_names.contains_key(name);
-        let name = if taken(&met.name) {
-            distinct(&met.name, &met.fingerprint)
-        } else {
-            met.name.clone()
-        };
-        // Two keys that begin alike, under one name: somebody plays. One of them is enough.
-        if taken(&name) {
-            return None;
-        }
+        let name = self.name_of(met)?;
         let reason = "found by a scan, without a join token: approve it by its fingerprint, or remove it";
         let mut container = self.blank_container(met.id, name, ContainerState::Candidate, reason);
         container.address = Some(address);
@@ -177,8 +186,18 @@ impl State {
         Some(met.id)
     }
 
+    /// Its own word and a part of its key. Whoever has that name already must not hide it: then its id.
+    fn name_of(&self, met: &Met) -> Option<Name> {
+        let names = [
+            distinct(&met.name, &met.fingerprint, DIGITS),
+            met.id.to_string().parse().ok(),
+        ];
+        let free = |name: &Name| !self.index.container_names.contains_key(name);
+        names.into_iter().flatten().find(free)
+    }
+
     fn insert_finding(&mut self, scan: ScanId, finding: &Finding) {
-        if self.findings.len() >= MAX_FINDINGS && !self.findings.contains_key(&finding.address) {
+        if !self.findings.contains_key(&finding.address) && !self.make_room(finding) {
             return;
         }
         let finding = Finding {
@@ -190,11 +209,36 @@ impl State {
         self.findings.insert(finding.address, Arc::new(finding));
     }
 
-    fn end_scan(&mut self, id: ScanId, term: u64, state: ScanState, reason: &str) -> Decision {
-        self.of_this_term(id, term)?;
+    /// Whether there is room for one more. Strangers can look odd by the hundred; an engine that is open to all
+    /// is worth more than any of them, and takes one's place.
+    fn make_room(&mut self, finding: &Finding) -> bool {
+        let there = |address: IpAddr| SocketAddr::new(address, 0)..=SocketAddr::new(address, u16::MAX);
+        let host = finding.address.ip();
+        let victim = if self.findings.range(there(host)).count() >= MAX_FINDINGS_THERE {
+            Some(least(self.findings.range(there(host))))
+        } else if self.findings.len() >= MAX_FINDINGS {
+            Some(least(self.findings.iter()))
+        } else {
+            None
+        };
+        match victim {
+            None => true,
+            Some(Some(victim)) if finding.kind == FindingKind::OpenEngine => {
+                self.findings.remove(&victim);
+                true
+            }
+            Some(_) => false,
+        }
+    }
+
+    fn end_scan(&mut self, id: ScanId, state: ScanState, complete: bool, reason: &str) -> Decision {
         let scan = self.scan_under_way(id)?;
         match state {
-            ScanState::Done if scan.term == term => self.forget_unseen(&scan),
+            ScanState::Done if scan.term == self.term => {
+                if complete {
+                    self.forget_unseen(&scan);
+                }
+            }
             ScanState::Interrupted if scan.state == ScanState::Running => {}
             _ => {
                 return Err(Rejection::Busy(format!(
@@ -207,12 +251,13 @@ impl State {
         Ok(Outcome::Done)
     }
 
-    /// What a whole scan did not meet again is there no longer.
+    /// What a whole scan did not meet again is there no longer. Who was approved may be on its way in.
     fn forget_unseen(&mut self, scan: &Scan) {
         let unseen = |id: &ContainerId| {
             let candidate = self.containers.get(id)?;
             let place: SocketAddr = candidate.address.as_ref()?.parse().ok()?;
-            (scan.plan.covers(place) && !scan.seen.contains(id)).then(|| candidate.clone())
+            let gone = candidate.invited.is_none() && scan.plan.covers(place) && !scan.seen.contains(id);
+            gone.then(|| candidate.clone())
         };
         let gone: Vec<_> = self.index.fingerprints.values().filter_map(unseen).collect();
         for candidate in gone {
@@ -311,6 +356,13 @@ impl State {
     pub fn candidates(&self) -> usize {
         self.index.fingerprints.len()
     }
+}
+
+/// The finding that is missed least: of strangers, the one that was met longest ago.
+fn least<'a>(findings: impl Iterator<Item = (&'a SocketAddr, &'a Arc<Finding>)>) -> Option<SocketAddr> {
+    let strangers = findings.filter(|(_, finding)| finding.kind != FindingKind::OpenEngine);
+    let oldest = strangers.min_by_key(|(place, finding)| (finding.seen_at, **place));
+    oldest.map(|(place, _)| *place)
 }
 
 impl Index {

@@ -24,7 +24,7 @@ impl State {
         theirs: Option<&str>,
     ) -> Decision {
         // Who was approved by its key, or was brought in, becomes that record and no other, whatever it
-        // calls itself and wherever it says it is.
+        // calls itself.
         let invited = self.index.invitations.get(&token);
         let known = invited
             .or_else(|| theirs.and_then(|theirs| self.index.engine_containers.get(theirs)))
@@ -62,6 +62,15 @@ impl State {
         token: JoinTokenId,
         theirs: Option<&str>,
     ) -> Decision {
+        let approved = known.invited == Some(token);
+        let brought_in = !approved && known.tokens().any(|it| it == token);
+        // What else runs in the container may read the token of who is brought in, and take it elsewhere.
+        if brought_in && theirs != known.engine_container.as_deref() {
+            return Err(Rejection::Refused(format!(
+                "join token {token} is good in the container of `{}` alone",
+                known.name
+            )));
+        }
         let free = match known.state {
             ContainerState::Candidate | ContainerState::Registered => true,
             ContainerState::Ready | ContainerState::Suspect | ContainerState::Lost => known.fenced,
@@ -90,11 +99,9 @@ impl State {
             )
         };
         // A runner that does not say where it is must not live and die with a container it may not be in.
-        // Who was approved will say it again in its session, and take an engine's candidate over; who was
-        // brought in is where it was brought to.
-        let (approved, invited) = (known.invited == Some(token), known.tokens().any(|it| it == token));
+        // Who was approved will say it again in its session, and take an engine's candidate over.
         let theirs = theirs.filter(|_| !approved);
-        if (approved || !invited) && taken.engine_container.as_deref() != theirs {
+        if taken.engine_container.as_deref() != theirs {
             taken.leave_engine();
             taken.engine_container = theirs.map(str::to_owned);
             taken.adoption = None;

@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use self::answers::Answers;
 use crate::{
-    command::{Command, Outcome, Proposal, Rejection, Reply},
+    command::{Command, Outcome, Proposal, Rejection, Reply, RequestKey},
     model::{
         Agent, AgentId, Breaker, Config, Container, ContainerId, Engine, EngineId, Finding, JoinToken,
         JoinTokenId, ManagerId, Millis, Name, Resources, Revision, Scan, ScanId, Token, TokenId,
@@ -195,6 +195,11 @@ impl State {
     /// The term of the last entry.
     pub fn term(&self) -> u64 {
         self.term
+    }
+
+    /// The first answer to a request, while it is kept.
+    pub fn answered(&self, key: &RequestKey) -> Option<Reply> {
+        self.answers.find(key)?.ok()
     }
 
     /// Whether nothing that placements depend on differs between two states. Compares by identity:

@@ -17,6 +17,9 @@ use crate::{
     model::{Container, ContainerState, EngineId, EngineRef, Found, FoundState, Labels, Name, Revision},
 };
 
+/// How much of an engine's id tells two containers of one name apart.
+const DIGITS: usize = 8;
+
 impl State {
     /// Whether what an engine tells would change anything: most of a resync does not, and then
     /// nothing needs to be written.
@@ -98,6 +101,12 @@ impl State {
             .cloned();
         if let Some(old) = named.as_ref().filter(|old| awaits(old)) {
             let reason = "found on its engine; its runner has not joined yet";
+            // An operator's word for whoever comes stands; what a dead one said of itself does not.
+            let labels = if old.fenced {
+                merge_labels(&old.labels, &one.labels)
+            } else {
+                merge_labels(&one.labels, &old.labels)
+            };
             let again = Container {
                 engine: Some(place),
                 engine_container: Some(one.container.clone()),
@@ -105,14 +114,14 @@ impl State {
                 networks: one.networks.clone().unwrap_or_default(),
                 health: one.health.unwrap_or_default(),
                 adoption: None,
-                labels: merge_labels(&one.labels, &old.labels),
+                labels,
                 ..vacant(old, ContainerState::Registered, reason)
             };
             self.replace_container(old, again);
             return;
         }
         let name = if named.is_some() {
-            distinct(&one.name, &one.container)
+            distinct(&one.name, &one.container, DIGITS).unwrap_or_else(|| one.name.clone())
         } else {
             one.name.clone()
         };
@@ -156,13 +165,13 @@ fn awaits(old: &Container) -> bool {
     promised || old.fenced
 }
 
-/// A name that another container has, told apart by an id or key of this one in hexadecimal digits.
-pub(super) fn distinct(name: &Name, theirs: &str) -> Name {
-    let tail: String = theirs.chars().filter(char::is_ascii_hexdigit).take(8).collect();
-    let head: String = name.chars().take(50).collect();
-    format!("{head}-{}", tail.to_ascii_lowercase())
-        .parse()
-        .unwrap_or_else(|_| name.clone())
+/// A name that another container may have, told apart by so many hexadecimal digits of this one's id or key;
+/// `None` if that has none.
+pub(super) fn distinct(name: &Name, theirs: &str, digits: usize) -> Option<Name> {
+    let tail = theirs.chars().filter(char::is_ascii_hexdigit).take(digits);
+    let tail = tail.collect::<String>().to_ascii_lowercase();
+    let head: String = name.chars().take(58_usize.saturating_sub(digits)).collect();
+    format!("{head}-{tail}").parse().ok()
 }
 
 /// `first`, with what `second` says winning.

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod assessed;
+mod joining;
 mod manager;
 mod played;
 mod scripted;

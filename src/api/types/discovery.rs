@@ -13,7 +13,7 @@ use crate::model::{
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScanRequest {
-    /// Networks, such as `10.1.0.0/24` or `fd00::/120`; at most 65,536 addresses together.
+    /// Networks, such as `10.1.0.0/24` or `fd00::/120`; at most 256, and 65,536 addresses together.
     #[schema(value_type = Vec<String>)]
     pub cidrs: Vec<Cidr>,
     /// Ports of each address, at most 16; 7997 and 2375 when absent.
@@ -153,12 +153,12 @@ pub struct DiscoveryView {
 }
 
 /// Approves a candidate.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApproveRequest {
-    /// The key that was looked at; the approval is refused when the candidate has another one by now.
-    #[serde(default)]
-    pub fingerprint: Option<String>,
+    /// The key that was looked at, 64 hexadecimal digits; the approval is refused when the candidate has another
+    /// one. It is what is approved: a candidate's name is its own choice.
+    pub fingerprint: String,
 }
 
 /// A candidate that was approved.
@@ -171,7 +171,7 @@ pub struct Approved {
     #[schema(value_type = String)]
     pub name: Name,
     /// The key that was approved.
-    pub fingerprint: Option<String>,
+    pub fingerprint: String,
     /// Why it was not told where to join, if it was not: approve it again then.
     pub trouble: Option<String>,
     /// The revision of the approval.

@@ -81,6 +81,44 @@ async fn a_token_is_spent_by_use_and_not_by_a_bad_request() {
     bench.stop().await;
 }
 
+/// The token was spent with the first answer, so a runner that lost it could never join.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enrolment_that_is_asked_again_is_answered_again_and_costs_nothing() {
+    let bench = Bench::start().await;
+    let token = bench.token(JoinRole::Runner, None, Some(1)).await;
+    let (ours, theirs) = (KeyRequest::generate().unwrap(), KeyRequest::generate().unwrap());
+    let ask = |csr: &str| {
+        bench.ask(FromRunner::Enroll {
+            protocol: PROTOCOL,
+            token: token.to_string(),
+            csr: csr.to_owned(),
+            hello: hello("box-1", 1),
+        })
+    };
+    let joined = |answer: FromManager| match answer {
+        FromManager::Certificate { container, chain } => {
+            // It is for the same key.
+            Leaf::from_pem(&chain, &ours.key_pem).unwrap();
+            container
+        }
+        other => panic!("not joined: {other:?}"),
+    };
+    let first = joined(ask(&ours.csr_pem).await);
+    assert_eq!(joined(ask(&ours.csr_pem).await), first);
+    // With the token alone nobody gets in.
+    assert_refused(ask(&theirs.csr_pem).await, false, "used up");
+    // A token that is for one record is gone with its use.
+    let revoke = ClusterCommand::RevokeJoinToken(JoinTokenId(token.id()));
+    bench.propose(Command::Cluster(revoke)).await.result.unwrap();
+    assert_eq!(joined(ask(&ours.csr_pem).await), first);
+    assert_refused(ask(&theirs.csr_pem).await, false, "not valid");
+    assert_eq!(bench.consensus.state().containers(None).count(), 1);
+    // A record that is gone has no certificate.
+    bench.remove(first).await;
+    assert_refused(ask(&ours.csr_pem).await, false, "not valid");
+    bench.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_in_use_may_become_free_later() {
     let bench = Bench::start().await;

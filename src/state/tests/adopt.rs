@@ -3,8 +3,13 @@
 use super::{commands::ticket, *};
 
 fn adopt(bench: &mut Bench, id: u64, token: u64, adopted: bool) -> Result {
+    adopt_as(bench, TERM, id, token, adopted)
+}
+
+fn adopt_as(bench: &mut Bench, term: u64, id: u64, token: u64, adopted: bool) -> Result {
     bench.container_command(ContainerCommand::Adopt {
         id: ContainerId(id),
+        term,
         engine_container: "ab".into(),
         token: ticket(token),
         adopted,
@@ -61,20 +66,48 @@ fn the_token_of_an_adoption_is_good_for_its_container_alone() {
     bench.observe(1, "cd", FoundState::Running).unwrap();
     let other = bench.named("cd").id;
     adopt(&mut bench, id, 1, true).unwrap();
-    let enroll = ContainerCommand::Enroll {
-        id: ContainerId(5),
-        token: JoinTokenId(101),
-        name: "promised".parse().unwrap(),
-        engine_container: Some("cd".into()),
+    let mut enroll = |theirs: Option<&str>| {
+        bench.container_command(ContainerCommand::Enroll {
+            id: ContainerId(5),
+            token: JoinTokenId(101),
+            name: "promised".parse().unwrap(),
+            engine_container: theirs.map(str::to_owned),
+        })
     };
-    assert_eq!(
-        bench.container_command(enroll),
-        Ok(Outcome::Enrolled(ContainerId(id)))
-    );
+    for elsewhere in [Some("cd"), Some("ef"), None] {
+        let refused = enroll(elsewhere);
+        assert!(
+            matches!(&refused, Err(Rejection::Refused(why)) if why.contains("`ab` alone")),
+            "{refused:?}"
+        );
+    }
+    // None of them cost its use, and whatever it calls itself, it gets this record.
+    assert_eq!(enroll(Some("ab")), Ok(Outcome::Enrolled(ContainerId(id))));
     let joined = bench.container(id);
-    assert_eq!(joined.engine_container.as_deref(), Some("ab"));
+    assert_eq!(
+        (joined.name.as_str(), joined.engine_container.as_deref()),
+        ("ab", Some("ab"))
+    );
     assert!(joined.engine.is_some() && joined.adoption.is_some());
     assert!(!bench.container(3).enrolled && !bench.container(other.0).enrolled);
+    assert_eq!(bench.state.containers(None).count(), 3);
+}
+
+/// Another leader may have brought a runner in since, whose token this would have taken away.
+#[test]
+fn an_adoption_by_the_leader_of_another_term_is_refused() {
+    let (mut bench, id) = lone();
+    adopt(&mut bench, id, 1, true).unwrap();
+    let before = bench.container(id).clone();
+    for term in [TERM - 1, TERM + 1] {
+        let late = adopt_as(&mut bench, term, id, 2, false);
+        assert!(
+            matches!(&late, Err(Rejection::Busy(why)) if why.contains("term")),
+            "{late:?}"
+        );
+    }
+    assert_eq!(*bench.container(id), before);
+    assert_eq!(tokens(&bench), [1, 101]);
 }
 
 /// It has the record of a container that is gone, and was brought in by nobody.
@@ -180,6 +213,7 @@ fn a_token_without_bounds_is_refused() {
     ] {
         let refused = bench.container_command(ContainerCommand::Adopt {
             id: ContainerId(id),
+            term: TERM,
             engine_container: "ab".into(),
             token: Some(token),
             adopted: true,

@@ -136,7 +136,7 @@ fn container() -> impl Strategy<Value = ContainerCommand> {
             id: ContainerId(n), name, labels: Labels::default(),
         }),
         4 => connect(),
-        3 => judge.prop_map(|(n, version, state, fenced, term)| ContainerCommand::Judge {
+        5 => judge.prop_map(|(n, version, state, fenced, term)| ContainerCommand::Judge {
             id: ContainerId(n), version, term: term.max(TERM), state, fenced, reason: "why".into(),
         }),
         3 => observe(),
@@ -157,8 +157,9 @@ fn container() -> impl Strategy<Value = ContainerCommand> {
             id: ContainerId(n), fingerprint: key.to_string(), condition,
             token: JoinToken { id: JoinTokenId(10 + t), ..token(Some(1)) },
         }),
-        2 => (id(), 0..3u64, any::<bool>()).prop_map(|(n, token, adopted)| ContainerCommand::Adopt {
-            id: ContainerId(n), engine_container: "11".into(), token: ticket(token), adopted, reason: "why".into(),
+        2 => (id(), 0..3u64, any::<bool>(), 0..9u64).prop_map(|(n, token, adopted, term)| ContainerCommand::Adopt {
+            id: ContainerId(n), term: term.max(TERM), engine_container: "11".into(), token: ticket(token), adopted,
+            reason: "why".into(),
         }),
     ]
 }
@@ -193,8 +194,8 @@ fn discovery() -> impl Strategy<Value = DiscoveryCommand> {
             let count = ScanCount { done, ..ScanCount::default() };
             DiscoveryCommand::Progress { id, term, count, met, findings }
         }),
-        2 => (scan(), term(), end).prop_map(|(id, term, state)| DiscoveryCommand::End {
-            id, term, state, reason: "why".into(),
+        2 => (scan(), term(), end, any::<bool>()).prop_map(|(id, term, state, complete)| DiscoveryCommand::End {
+            id, term, state, complete, reason: "why".into(),
         }),
         1 => scan().prop_map(|id| DiscoveryCommand::Cancel { id }),
     ]

@@ -65,10 +65,15 @@ impl Bench {
     }
 
     fn end(&mut self, id: u64, state: ScanState) -> Result {
+        self.end_as(id, state, true)
+    }
+
+    fn end_as(&mut self, id: u64, state: ScanState, complete: bool) -> Result {
         self.discovery(DiscoveryCommand::End {
             id: ScanId(id),
             term: TERM,
             state,
+            complete,
             reason: "so".into(),
         })
     }
@@ -107,6 +112,7 @@ fn a_candidate_is_found_moves_and_goes_when_a_whole_scan_misses_it() {
     assert_eq!(found.state, ContainerState::Candidate);
     assert_eq!(found.address.as_deref(), Some("10.0.0.2:7997"));
     assert_eq!(found.fingerprint.as_deref(), Some("aa11"));
+    assert_eq!(found.name.as_str(), "web-aa11");
 
     // The same key elsewhere is the same candidate; met as it was, nothing changes.
     bench.scanned(2, "10.0.0.0/28", vec![there()], vec![]);
@@ -134,31 +140,100 @@ fn a_candidate_is_found_moves_and_goes_when_a_whole_scan_misses_it() {
     assert!(bench.state.container(ContainerId(7)).is_none());
 }
 
+/// A stranger that called itself like a container that was still to come was found, shown and approved as that.
 #[test]
-fn a_found_name_takes_nothing_from_those_who_have_it() {
+fn a_stranger_takes_no_name_and_hides_nobody() {
     let mut bench = Bench::new();
     bench.ready(1);
+    let (key, alike) = ("aabbccddeeff00112233", "aabbccddeeff00119999");
+    let long = "x".repeat(63);
     let found = vec![
-        met(2, "c1", "10.0.0.2:7997", "aabbccddeeff"),
-        met(3, "c1", "10.0.0.3:7997", "aabbccdd0000"),
+        met(2, "c1", "10.0.0.2:7997", key),
+        met(3, "c1", "10.0.0.3:7997", alike),
+        met(4, "db", "10.0.0.4:7997", "ee"),
+        met(5, &long, "10.0.0.5:7997", key.replace("aa", "bb").as_str()),
     ];
     bench.scanned(1, "10.0.0.0/28", found, vec![]);
     assert_eq!(bench.container(1).state, ContainerState::Ready);
-    assert_eq!(bench.container(2).name.as_str(), "c1-aabbccdd");
+    assert_eq!(bench.container(2).name.as_str(), "c1-aabbccddeeff0011");
+    // It can only be played that two keys begin alike, and then both are shown.
+    assert_eq!(bench.container(3).name.as_str(), ContainerId(3).to_string());
+    assert_eq!(bench.container(4).name.as_str(), "db-ee");
+    let long = bench.container(5).name.as_str();
+    assert!(long.ends_with("x-bbbbccddeeff0011"), "{long}");
+
+    // Who comes with a join token gets the name it asks for, and a record of its own.
+    assert_eq!(bench.enroll(9, "db", None), Ok(Outcome::Enrolled(ContainerId(9))));
+    assert_eq!(bench.named("db").id, ContainerId(9));
+    assert_eq!(bench.container(4).state, ContainerState::Candidate);
+}
+
+/// It was approved, and had not joined yet when a scan with a bad moment missed it.
+#[test]
+fn an_approved_candidate_outlives_a_scan_that_misses_it() {
+    let mut bench = Bench::new();
+    let there = vec![
+        met(2, "web", "10.0.0.2:7997", "aa"),
+        met(3, "other", "10.0.0.3:7997", "bb"),
+    ];
+    bench.scanned(1, "10.0.0.0/28", there, vec![]);
+    bench.approve(2, "aa", 20).unwrap();
+    bench.scanned(2, "10.0.0.0/28", vec![], vec![]);
     assert!(bench.state.container(ContainerId(3)).is_none());
-    // Who comes with a join token of its own takes the name over a candidate.
-    bench.scanned(
-        2,
-        "10.0.0.0/28",
-        vec![met(4, "db", "10.0.0.4:7997", "ee")],
-        vec![],
-    );
-    bench.enroll(9, "db", None).unwrap();
-    let joined = bench.container(4);
     assert_eq!(
-        (joined.state, &joined.fingerprint),
-        (ContainerState::Registered, &None)
+        bench.enroll_with(9, "web", 20),
+        Ok(Outcome::Enrolled(ContainerId(2)))
     );
+}
+
+/// Places that could not be looked at, or were seen and not told of, were taken for empty.
+#[test]
+fn a_scan_that_is_not_complete_forgets_nothing() {
+    let mut bench = Bench::new();
+    let there = vec![met(2, "web", "10.0.0.2:7997", "aa")];
+    bench.scanned(1, "10.0.0.0/28", there, vec![finding("10.0.0.3:7997")]);
+    bench.scan(2, "10.0.0.0/28").unwrap();
+    bench.progress(2, TERM, vec![], vec![]).unwrap();
+    bench.end_as(2, ScanState::Done, false).unwrap();
+    assert_eq!(bench.state.scan(ScanId(2)).unwrap().state, ScanState::Done);
+    assert_eq!((bench.state.candidates(), bench.state.findings().count()), (1, 1));
+    bench.scanned(3, "10.0.0.0/28", vec![], vec![]);
+    assert_eq!((bench.state.candidates(), bench.state.findings().count()), (0, 0));
+}
+
+/// Strangers that look odd by the hundred had hidden the engine that is open to all.
+#[test]
+fn an_open_engine_is_shown_however_many_strangers_there_are() {
+    let mut bench = Bench::new();
+    bench.scan(1, "10.0.0.0/16").unwrap();
+    let odd = |place: String| Finding {
+        kind: FindingKind::OddRunner,
+        ..finding(&place)
+    };
+    // One host has few of them, however many ports it answers on, and its engine is one.
+    for port in 1..=9 {
+        let one = odd(format!("10.0.0.1:{port}"));
+        bench.progress(1, TERM, vec![], vec![one]).unwrap();
+    }
+    assert_eq!(bench.state.findings().count(), 4);
+    bench
+        .progress(1, TERM, vec![], vec![finding("10.0.0.1:2375")])
+        .unwrap();
+    assert_eq!(bench.state.findings().count(), 4);
+
+    for n in 0..300 {
+        let one = odd(format!("10.0.{}.{}:7997", 1 + n / 256, n % 256));
+        bench.progress(1, TERM, vec![], vec![one]).unwrap();
+    }
+    assert_eq!(bench.state.findings().count(), MAX_FINDINGS);
+    bench
+        .progress(1, TERM, vec![], vec![finding("10.0.9.9:2375")])
+        .unwrap();
+    assert_eq!(bench.state.findings().count(), MAX_FINDINGS);
+    let open = bench.state.findings();
+    let open = open.filter(|finding| finding.kind == FindingKind::OpenEngine);
+    let open: Vec<_> = open.map(|finding| finding.address.to_string()).collect();
+    assert_eq!(open, ["10.0.0.1:2375", "10.0.9.9:2375"]);
 }
 
 #[test]
@@ -174,6 +249,7 @@ fn an_approved_candidate_becomes_its_own_record_and_no_other() {
     let other_key = bench.approve(2, "bb", 20);
     assert!(matches!(&other_key, Err(Rejection::Busy(why)) if why.contains("another key now, aa")));
     assert!(matches!(bench.approve(1, "aa", 20), Err(Rejection::Busy(_))));
+    assert!(matches!(bench.approve(2, "", 20), Err(Rejection::Busy(_))));
     assert_eq!(
         bench.approve(2, "aa", 20),
         Ok(Outcome::JoinTokenCreated(JoinTokenId(20)))
@@ -264,6 +340,7 @@ fn a_scan_belongs_to_the_leader_that_runs_it() {
         id,
         term: TERM + 1,
         state,
+        complete: true,
         reason: "its leader is gone".into(),
     };
     assert!(later(&mut bench, end(ScanState::Done)).is_err());

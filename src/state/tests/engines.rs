@@ -237,3 +237,50 @@ fn networks_and_health_are_what_the_engine_told_last() {
     let nobody_tells = (String::new(), HealthStatus::Unchecked);
     assert_eq!(seen(&bench), nobody_tells);
 }
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    Labels::lenient(
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
+    )
+}
+
+/// The labels of a container that is gone had kept the one of its name from being adopted, or let it be.
+#[test]
+fn a_new_container_is_what_it_says_of_itself_and_not_what_a_dead_one_of_its_name_said() {
+    let mut bench = Bench::new();
+    bench.engine(1).unwrap();
+    let told = |theirs: &str, pairs: &[(&str, &str)]| Found {
+        labels: labels(pairs),
+        ..found(theirs, "web", FoundState::Running)
+    };
+    let dead = told("aaaaaaaaaaaa", &[("quorate.adopt", "false"), ("team", "a")]);
+    bench.observe_as_of(bench.revision, 1, dead).unwrap();
+    let id = bench.named("web").id.0;
+    bench.enroll(id, "web", Some("aaaaaaaaaaaa")).unwrap();
+    bench.connect(id, 7, Some("aaaaaaaaaaaa")).unwrap();
+    let dead = found("aaaaaaaaaaaa", "web", FoundState::Dead);
+    bench.observe_as_of(bench.revision, 1, dead).unwrap();
+    let new = told("bbbbbbbbbbbb", &[("quorate.adopt", "true")]);
+    bench.observe_as_of(bench.revision, 1, new).unwrap();
+    let again = bench.named("web");
+    assert_eq!(again.engine_container.as_deref(), Some("bbbbbbbbbbbb"));
+    assert_eq!(again.labels.get("quorate.adopt"), Some("true"));
+
+    // What an operator wrote down for whoever comes under a name is no dead one's word.
+    let promised = ContainerCommand::Register {
+        id: ContainerId(3),
+        name: "db".parse().unwrap(),
+        labels: labels(&[("quorate.adopt", "false")]),
+    };
+    bench.container_command(promised).unwrap();
+    let comes = Found {
+        name: "db".parse().unwrap(),
+        ..told("cccccccccccc", &[("quorate.adopt", "true")])
+    };
+    bench.observe_as_of(bench.revision, 1, comes).unwrap();
+    let db = bench.named("db");
+    assert_eq!(db.id, ContainerId(3));
+    assert_eq!(db.labels.get("quorate.adopt"), Some("false"));
+}

@@ -61,9 +61,30 @@ pub(super) fn fit(state: &State, command: &mut Command) {
                 *verdict = ContainerState::Lost;
             }
         }
-        Command::Container(ContainerCommand::Adopt {
-            id, engine_container, ..
+        Command::Container(ContainerCommand::Enroll {
+            id,
+            token,
+            engine_container,
+            ..
         }) => {
+            let meant = |c: &std::sync::Arc<Container>| {
+                c.tokens().next().map(|token| (token, c.engine_container.clone()))
+            };
+            if let Some((theirs, place)) = state.containers(None).find_map(meant) {
+                *token = theirs;
+                // Others have taken it to where they are.
+                if id.0 % 2 == 0 {
+                    *engine_container = place;
+                }
+            }
+        }
+        Command::Container(ContainerCommand::Adopt {
+            id,
+            term,
+            engine_container,
+            ..
+        }) => {
+            *term = TERM;
             let wanted = usize::try_from(id.0).unwrap();
             let lone =
                 |c: &&std::sync::Arc<Container>| c.engine.is_some() && c.state != ContainerState::Ready;
@@ -302,6 +323,30 @@ fn no_agent_is_placed_where_none_is_taken(before: &State, after: &State) {
     }
 }
 
+/// Who shows the token of one record gets this one and no other, and that of an adoption only where it was brought.
+fn a_record_s_token_opens_no_other(before: &State, after: &State, command: &Command, reply: &Reply) {
+    let Command::Container(ContainerCommand::Enroll {
+        token,
+        engine_container,
+        ..
+    }) = command
+    else {
+        return;
+    };
+    let meant = before
+        .containers(None)
+        .find(|c| c.tokens().any(|of| of == *token));
+    let (Some(meant), Ok(Outcome::Enrolled(got)), false) = (meant, &reply.result, reply.replayed) else {
+        return;
+    };
+    let got = after.container(*got).unwrap();
+    assert_eq!(got.name, meant.name);
+    assert!(
+        meant.invited == Some(*token) || meant.engine_container == *engine_container,
+        "{meant:?} by {command:?}"
+    );
+}
+
 fn one_run(
     reached: &Reached,
     mut entries: Vec<(bool, u64, Proposal)>,
@@ -335,6 +380,7 @@ fn one_run(
         exclusive_agents_moved_safely(&before, &state, &proposal.command);
         nobody_is_lost_by_silence_while_the_breaker_is_open(&before, &state, &proposal.command);
         no_agent_is_placed_where_none_is_taken(&before, &state);
+        a_record_s_token_opens_no_other(&before, &state, &proposal.command, &reply);
         if reply.result.is_err() {
             prop_assert!(
                 before.same_placing(&state),
@@ -369,7 +415,7 @@ fn one_run(
 fn any_commands_keep_the_invariants() {
     let reached = Reached::default();
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: 600,
+        cases: 1_500,
         max_shrink_iters: 5_000,
         failure_persistence: None,
         ..ProptestConfig::default()
