@@ -7,7 +7,7 @@ ARGS ?=
 # which can't be static, are left as they are.
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 
-.PHONY: demo test static short faults simulation jepsen soak bench build fmt image
+.PHONY: demo test static short faults simulation jepsen soak bench scale build fmt image
 
 ## A cluster that outlives its leader and a container; ARGS=--once to end by itself.
 demo: build
@@ -60,6 +60,11 @@ bench: build
 	@.ci/prepare bench
 	$(CARGO) build --release --locked --package quorate-bench
 	target/release/quorate-bench $(ARGS)
+
+## What 5,000 runner sessions cost three managers, and how long changes take then; ARGS=--help says more.
+scale: build
+	$(CARGO) build --release --locked --package quorate-bench
+	target/release/quorate-bench scale $(ARGS)
 
 ## Every fault set with every workload against real managers, and a table. Linux, best as root: see jepsen/README.md.
 jepsen: build

@@ -47,6 +47,8 @@ names! {
     gauge IS_LEADER = "quorate_is_leader", Count, "1 on the leader, else 0.";
     gauge TERM = "quorate_term", Count, "The current term.";
     gauge APPLIED_REVISION = "quorate_applied_revision", Count, "The last revision applied on this manager.";
+    counter DIGESTS = "quorate_digests_total", Count, "Digests of runners' heartbeats this manager sent to the leader.";
+    counter DIGEST_BYTES = "quorate_digest_bytes_total", Bytes, "Bytes of those digests, without frames and TLS.";
     gauge SESSIONS = "quorate_sessions", Count, "Runner sessions this manager holds.";
     gauge CONTAINERS = "quorate_containers", Count, "Containers, by lifecycle `state`.";
     gauge BREAKER_OPEN = "quorate_breaker_open", Count, "1 while too many containers are silent for silence to mean anything, else 0.";

@@ -114,16 +114,16 @@ pub(super) async fn run_digests(core: Arc<Core>, mut queue: mpsc::Receiver<Diges
         tokio::spawn(async move {
             let counted = match core.route() {
                 Route::Here => core.count(&digest).await,
-                Route::There(links) => match links
-                    .questions
-                    .call(Request::Digest(digest), ROUND + MARGIN)
-                    .await
-                {
-                    Ok(Response::Taken) => Ok(super::handle::DigestAck),
-                    Ok(Response::Failed(why)) => Err(ReadError::NoQuorum(why)),
-                    Ok(_) => Err(ReadError::NoQuorum("the leader's answer makes no sense".into())),
-                    Err(error) => Err(ReadError::NoQuorum(error.to_string())),
-                },
+                Route::There(links) => {
+                    core.shared.figures.digest(&digest);
+                    let question = Request::Digest(digest);
+                    match links.questions.call(question, ROUND + MARGIN).await {
+                        Ok(Response::Taken) => Ok(super::handle::DigestAck),
+                        Ok(Response::Failed(why)) => Err(ReadError::NoQuorum(why)),
+                        Ok(_) => Err(ReadError::NoQuorum("the leader's answer makes no sense".into())),
+                        Err(error) => Err(ReadError::NoQuorum(error.to_string())),
+                    }
+                }
                 Route::Nowhere => Err(ReadError::NoQuorum("no leader is known".into())),
             };
             let _ = answer.send(counted);

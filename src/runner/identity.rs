@@ -9,6 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::pace::Tour;
 use crate::{
     model::ContainerId,
     security::{
@@ -136,13 +137,11 @@ impl Identity {
     }
 }
 
-/// All session addresses that are known: the configured ones first, then those that managers told.
+/// The managers of a [`Tour`], kept for the next start.
 #[derive(Debug)]
 pub(super) struct Managers {
     file: PathBuf,
-    configured: Vec<String>,
-    all: Vec<String>,
-    at: usize,
+    tour: Tour,
 }
 
 impl Managers {
@@ -152,63 +151,39 @@ impl Managers {
         let told = files::read(&file)
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok());
-        let mut managers = Self {
-            file,
-            all: Vec::new(),
-            // Runners with the same configuration spread over the managers.
-            at: rand::random_range(0..configured.len().max(1)),
-            configured,
-        };
-        managers.merge(told.unwrap_or_default());
-        managers
-    }
-
-    fn merge(&mut self, told: Vec<String>) {
-        let here = self.all.get(self.at).cloned();
-        self.all = self.configured.clone();
-        for address in told {
-            if !self.all.contains(&address) {
-                self.all.push(address);
-            }
-        }
-        if let Some(at) = here.and_then(|here| self.all.iter().position(|a| *a == here)) {
-            self.at = at;
-        }
+        let mut tour = Tour::new(configured);
+        tour.learn(told.unwrap_or_default());
+        Self { file, tour }
     }
 
     /// Takes and keeps what a manager told of all of them.
     pub(super) fn learn(&mut self, told: Vec<String>) {
-        let before = self.all.clone();
-        self.merge(told);
-        if self.all != before
-            && let Ok(text) = serde_json::to_vec(&self.all)
+        if self.tour.learn(told)
+            && let Ok(text) = serde_json::to_vec(self.tour.all())
             && let Err(error) = files::write(&self.file, &text, Access::Public)
         {
             tracing::warn!(%error, "the managers' addresses are not kept");
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
-    }
-
     /// The one to use.
     pub(super) fn current(&self) -> &str {
-        self.all
-            .get(self.at % self.all.len().max(1))
-            .map_or("", String::as_str)
+        self.tour.current()
+    }
+
+    /// Whether none is known.
+    pub(super) fn are_none(&self) -> bool {
+        self.tour.all().is_empty()
     }
 
     /// Goes on with this one, if it is known.
     pub(super) fn turn_to(&mut self, address: &str) {
-        if let Some(at) = self.all.iter().position(|known| known == address) {
-            self.at = at;
-        }
+        self.tour.turn_to(address);
     }
 
-    /// Goes on to the next one, and round.
-    pub(super) fn advance(&mut self) {
-        self.at = (self.at + 1) % self.all.len().max(1);
+    /// As [`Tour::failed`].
+    pub(super) fn failed(&mut self, after: Duration) -> Option<Duration> {
+        self.tour.failed(after)
     }
 }
 
@@ -252,18 +227,11 @@ mod tests {
     }
 
     #[test]
-    fn managers_are_learned_kept_and_gone_round() {
+    fn managers_that_were_told_are_known_to_the_next_start() {
         let dir = tempfile::tempdir().unwrap();
         let mut managers = Managers::load(dir.path(), vec!["a:1".into()]);
-        assert_eq!(managers.current(), "a:1");
         managers.learn(vec!["b:1".into(), "a:1".into(), "c:1".into()]);
-        let mut round = Vec::new();
-        for _ in 0..4 {
-            round.push(managers.current().to_owned());
-            managers.advance();
-        }
-        assert_eq!(round, ["a:1", "b:1", "c:1", "a:1"]);
         let again = Managers::load(dir.path(), vec!["a:1".into()]);
-        assert_eq!(again.len(), 3);
+        assert_eq!((again.tour.all().len(), again.current()), (3, "a:1"));
     }
 }

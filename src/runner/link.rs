@@ -1,6 +1,6 @@
 //! Connections to managers: dial, TLS, frames, joining.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use rustls::ClientConfig;
 use serde::Serialize;
@@ -11,21 +11,16 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{error::SessionError, identity::Identity};
+use super::{
+    error::SessionError,
+    identity::Identity,
+    pace::{ANSWER, DIAL, WRITE},
+};
 use crate::{
     model::session::{FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     security::{self, JoinToken, KeyRequest, SecurityError, Trust},
     wire::{FramedReader, FramedWriter},
 };
-
-/// For a connection with its TLS hand-shake. Short: there are other managers.
-const DIAL: Duration = Duration::from_secs(3);
-
-/// For the answer to the first frame, which takes an entry of the log.
-const ANSWER: Duration = Duration::from_secs(6);
-
-/// For a frame to go out.
-const WRITE: Duration = Duration::from_secs(5);
 
 /// A connection to one manager.
 pub(super) struct Link {

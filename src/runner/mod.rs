@@ -30,6 +30,7 @@ mod lease;
 mod link;
 mod look;
 mod output;
+pub mod pace;
 mod process;
 mod program;
 mod reports;
@@ -54,7 +55,6 @@ use tokio_util::sync::CancellationToken;
 pub use self::error::RunnerError;
 use self::{
     agent::Surroundings,
-    backoff::Backoff,
     door::Door,
     error::SessionError,
     fence::Fence,
@@ -78,10 +78,6 @@ use crate::{
     },
     security::{JoinToken, files},
 };
-
-/// The bounds of the pauses once every manager has failed.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The longest grace of an agent when the runner is to end. Docker kills a container 10 s after it told
 /// it to stop, and by then the managers must have been told that nothing runs.
@@ -225,12 +221,10 @@ impl Runner {
         if let Some(identity) = &self.identity {
             sweep_leftovers(identity.container).await;
         }
-        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        let mut failures = 0;
         let mut door = None;
         while !shutdown.is_cancelled() {
             self.mind(&mut door, config).await?;
-            if door.is_some() && (self.managers.len() == 0 || !config.has_join_token()) {
+            if door.is_some() && (self.managers.are_none() || !config.has_join_token()) {
                 // Nothing can be done but to wait.
                 tokio::select! {
                     invitation = Door::invitation(&mut door) => self.follow(invitation, shutdown).await,
@@ -249,20 +243,12 @@ impl Runner {
             {
                 return Err(RunnerError::Refused(reason));
             }
-            self.managers.advance();
-            // A session that lasted was a success; its end is the first failure.
-            if before.elapsed() > LONGEST_PAUSE {
-                failures = 0;
-                backoff.reset();
-            }
-            failures += 1;
-            if failures < self.managers.len().max(2) {
-                continue;
-            }
-            tokio::select! {
-                () = sleep(backoff.pause()) => {}
-                invitation = Door::invitation(&mut door) => self.follow(invitation, shutdown).await,
-                () = shutdown.cancelled() => {}
+            if let Some(pause) = self.managers.failed(before.elapsed()) {
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    invitation = Door::invitation(&mut door) => self.follow(invitation, shutdown).await,
+                    () = shutdown.cancelled() => {}
+                }
             }
         }
         Ok(())

@@ -16,11 +16,11 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::assess::{self, number};
+use super::{
+    assess::{self, number},
+    pace,
+};
 use crate::model::Sample;
-
-/// Between samples.
-const EVERY: Duration = Duration::from_secs(5);
 
 /// In `/proc`, processor time is told in hundredths of a second whatever the kernel counts in (`USER_HZ`).
 const NANOS_A_TICK: u64 = 10_000_000;
@@ -55,7 +55,7 @@ impl Sampling {
 }
 
 async fn run(root: PathBuf, dir: PathBuf, latest: watch::Sender<Option<Sample>>) {
-    let mut ticks = interval(EVERY);
+    let mut ticks = interval(pace::SAMPLE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut before: Option<(Instant, Counters)> = None;
     loop {

@@ -18,6 +18,7 @@ use super::{
     identity::Identity,
     link::Link,
     look::Found,
+    pace::{PATIENCE, next_heartbeat},
     reports::{Latest, news},
     sampler,
     supervisor::Supervisor,
@@ -26,13 +27,6 @@ use crate::{
     model::session::{FromManager, FromRunner, PROTOCOL},
     security::{self, KeyRequest},
 };
-
-/// Between heartbeats, ±10 % (DESIGN section 7).
-const HEARTBEAT: Duration = Duration::from_secs(1);
-
-/// A manager that gets no heartbeat counted for this long is left for another one, while there is
-/// lease left to find it in: two missed heartbeats and the time of an election.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// After a request for a certificate that came to nothing.
 const RENEW_AGAIN: Duration = Duration::from_secs(60);
@@ -133,7 +127,7 @@ impl<'a> Session<'a> {
             let held = lease.live();
             tokio::select! {
                 () = sleep_until(beat_at) => {
-                    beat_at = Instant::now() + HEARTBEAT.mul_f64(rand::random_range(0.9..1.1));
+                    beat_at = Instant::now() + next_heartbeat();
                     self.beat().await?;
                 }
                 frame = self.link.reader.read() => match frame?.ok_or(SessionError::Closed)? {

@@ -189,6 +189,11 @@ impl<T: Target> Cluster<T> {
         self.settled().await
     }
 
+    /// Member `member` as a process.
+    pub fn process(&self, member: usize) -> &Process {
+        &self.processes[member]
+    }
+
     /// Processor time the three members have used.
     pub fn processor_time(&self) -> Duration {
         self.processes.iter().map(Process::processor_time).sum()

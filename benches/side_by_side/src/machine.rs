@@ -63,6 +63,31 @@ pub fn processor_time(stat: &Path) -> Duration {
     Duration::from_secs_f64(ticks(&text) as f64 / per_second as f64)
 }
 
+/// Memory of a process, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Resident now.
+    pub resident: u64,
+    /// The most that was.
+    pub peak: u64,
+}
+
+/// What a `/proc/<pid>/status` file says of memory; zero when there is none.
+pub fn memory(status: &Path) -> Memory {
+    let text = fs::read_to_string(status).unwrap_or_default();
+    Memory {
+        resident: kibibytes(&text, "VmRSS:"),
+        peak: kibibytes(&text, "VmHWM:"),
+    }
+}
+
+/// The figure on the line that begins with `key`, in bytes.
+fn kibibytes(status: &str, key: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    let figure = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    figure.unwrap_or(0) * 1024
+}
+
 /// utime + stime: the 12th and 13th fields after the program's name, which may itself hold spaces and brackets.
 fn ticks(stat: &str) -> u64 {
     let after_name = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
@@ -83,5 +108,13 @@ mod tests {
         let stat = "7 (a (b) c) S 1 7 7 0 -1 4194560 10 0 0 0 31 11 5 6 20 0 1 0 100 0 0";
         assert_eq!(ticks(stat), 42);
         assert_eq!(ticks(""), 0);
+    }
+
+    #[test]
+    fn memory_is_told_in_bytes() {
+        let status = "Name:\tquorate\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
+        assert_eq!(kibibytes(status, "VmRSS:"), 1 << 20);
+        assert_eq!(kibibytes(status, "VmHWM:"), 2 << 20);
+        assert_eq!(kibibytes("", "VmRSS:"), 0);
     }
 }

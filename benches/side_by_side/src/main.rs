@@ -1,4 +1,4 @@
-//! Quorate and etcd, measured side by side.
+//! Quorate and etcd, measured side by side; and, by `quorate-bench scale`, Quorate with thousands of runners.
 //!
 //! Each **turn** starts three members of one system on loopback, in a fresh directory of the same disk, drives
 //! them with one closed loop, and ends them before the other system's turn: A B A B, never both at once, because
@@ -17,6 +17,7 @@
 //! | `load`, `failover` | the closed loop; leader killed → first write acknowledged by another |
 //! | `machine` | what the machine is, its disk's `fdatasync`, processor time used |
 //! | `report`, `spread` | medians over rounds, the table, the JSON file |
+//! | `scale` | the other measurement: runner sessions in great number |
 #![forbid(unsafe_code)]
 
 mod bundle;
@@ -34,6 +35,7 @@ mod progress;
 mod quorate;
 mod report;
 mod round;
+mod scale;
 mod spread;
 mod workload;
 
@@ -43,10 +45,10 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::options::Options;
+use crate::options::{Arguments, Command};
 
 fn main() -> ExitCode {
-    match measure(&Options::parse()) {
+    match measure(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -55,16 +57,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(options: &Options) -> Result<()> {
+fn measure(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(options.workers)
+        .worker_threads(arguments.workers())
         .enable_all()
         .build()
         .context("the runtime did not start")?;
     runtime.block_on(async {
         // Dropping the run drops its clusters, and those kill their processes: no way out leaves one behind.
         tokio::select! {
-            done = round::run(options) => done,
+            done = async {
+                match &arguments.command {
+                    Some(Command::Scale(options)) => scale::run(options).await,
+                    None => round::run(&arguments.side_by_side).await,
+                }
+            } => done,
             stopped = interrupted() => stopped,
         }
     })

@@ -4,16 +4,44 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::scale;
 
 /// Closed-loop writers of the levels that are measured unless told otherwise.
 const PUT_LEVELS: [usize; 5] = [1, 16, 64, 256, 1000];
 /// The same for readers.
 const READ_LEVELS: [usize; 2] = [64, 256];
 
-/// Measures Quorate and etcd in turn on this machine, same disk, same closed loop.
+/// Measures Quorate on this machine: in turn with etcd, same disk, same closed loop; or with thousands of runners
 #[derive(Debug, Clone, Parser)]
-#[command(name = "quorate-bench", version)]
+#[command(name = "quorate-bench", version, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// Another measurement than the one side by side with etcd
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub side_by_side: Options,
+}
+
+/// The other measurements.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    Scale(scale::Options),
+}
+
+impl Arguments {
+    /// Threads of the measurement that was chosen.
+    pub fn workers(&self) -> usize {
+        match &self.command {
+            Some(Command::Scale(options)) => options.workers,
+            None => self.side_by_side.workers,
+        }
+    }
+}
+
+/// How Quorate and etcd are measured side by side.
+#[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Seconds each level is measured for, after the warm-up
     #[arg(long, default_value_t = 5.0, value_parser = positive_seconds)]
@@ -229,21 +257,24 @@ impl Options {
     }
 }
 
-fn positive_seconds(text: &str) -> Result<f64, String> {
+/// A time in seconds, as options give it.
+pub fn positive_seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 3600.0 => Ok(seconds),
         _ => Err("a number of seconds above 0, at most 3600".to_owned()),
     }
 }
 
-fn positive_count(text: &str) -> Result<usize, String> {
+/// A number of threads or of things done at a time.
+pub fn positive_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=1024) => Ok(count),
         _ => Err("a number from 1 to 1024".to_owned()),
     }
 }
 
-fn machine_cores() -> usize {
+/// How many processors this program may use.
+pub fn machine_cores() -> usize {
     std::thread::available_parallelism().map_or(2, Into::into)
 }
 
@@ -252,7 +283,7 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Options {
-        Options::parse_from(std::iter::once("quorate-bench").chain(arguments.iter().copied()))
+        Arguments::parse_from(std::iter::once("quorate-bench").chain(arguments.iter().copied())).side_by_side
     }
 
     #[test]
@@ -280,7 +311,7 @@ mod tests {
     #[test]
     fn an_unknown_measure_is_refused_by_name() {
         for word in ["puts", "put-0", "put-x", "failover-3"] {
-            let refusal = Options::try_parse_from(["quorate-bench", "--only", word])
+            let refusal = Arguments::try_parse_from(["quorate-bench", "--only", word])
                 .unwrap_err()
                 .to_string();
             assert!(refusal.contains(word), "{refusal}");

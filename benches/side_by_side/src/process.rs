@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
-use crate::machine;
+use crate::machine::{self, Memory};
 
 /// How long a killed process may take to be gone when nobody waits for it otherwise.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -80,6 +80,16 @@ impl Process {
     /// Processor time used so far; zero once the member has ended.
     pub fn processor_time(&self) -> Duration {
         machine::processor_time(Path::new(&format!("/proc/{}/stat", self.group)))
+    }
+
+    /// Memory it has now; zero once the member has ended.
+    pub fn memory(&self) -> Memory {
+        machine::memory(Path::new(&format!("/proc/{}/status", self.group)))
+    }
+
+    /// Where what it prints goes.
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 
     fn signal(&self) {

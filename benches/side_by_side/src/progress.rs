@@ -38,6 +38,13 @@ impl Progress {
         self.bar.set_message(what);
     }
 
+    /// How far the step that is being done has come: for a bar only, where it costs no lines.
+    pub fn counting(&self, what: &str, done: usize, of: usize) {
+        if !self.bar.is_hidden() {
+            self.bar.set_message(format!("{what}: {done}/{of}"));
+        }
+    }
+
     /// One step is done, with this result.
     pub fn done(&self, what: &str) {
         self.bar.inc(1);

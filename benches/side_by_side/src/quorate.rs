@@ -20,11 +20,15 @@ use crate::connect::{Endpoint, Http1, Http2, free_ports};
 use crate::options::{Sharing, Transport};
 use crate::workload::{KEYS, VALUE_BYTES, key_name, value};
 
+/// The bundle's directory, in that of the run.
+const BUNDLE: &str = "bundle";
+
 /// Three managers on loopback.
 pub struct Quorate {
     binary: PathBuf,
     dir: PathBuf,
     managers: Vec<Arc<Manager>>,
+    addresses: [Addresses; MEMBERS],
     sharing: Sharing,
 }
 
@@ -52,7 +56,7 @@ impl Quorate {
             peer: address(3 * manager + 1),
             session: address(3 * manager + 2),
         });
-        let bundle = dir.join("bundle");
+        let bundle = dir.join(BUNDLE);
         bundle::make(binary, &bundle).await?;
         for manager in 0..MEMBERS {
             let text = bundle::configuration(dir, &bundle, manager, &addresses, transport)?;
@@ -73,8 +77,23 @@ impl Quorate {
             binary: binary.to_owned(),
             dir: dir.to_owned(),
             managers,
+            addresses,
             sharing,
         })
+    }
+
+    /// Where each manager listens.
+    pub fn addresses(&self) -> &[Addresses; MEMBERS] {
+        &self.addresses
+    }
+
+    /// A file of the cluster's bundle.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn bundled(&self, name: &str) -> Result<String> {
+        let path = self.dir.join(BUNDLE).join(name);
+        fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
     }
 }
 

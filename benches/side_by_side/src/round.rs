@@ -192,14 +192,17 @@ impl Programs {
     }
 }
 
-/// The binary that a build puts beside this one.
-fn beside_us() -> PathBuf {
+/// The `quorate` binary that a build puts beside this one.
+pub fn beside_us() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     own.parent().unwrap_or(Path::new("")).join("quorate")
 }
 
 /// The first line of `binary --version`.
-async fn version(binary: &Path) -> Result<String> {
+///
+/// # Errors
+/// It does not run.
+pub async fn version(binary: &Path) -> Result<String> {
     let output = Command::new(binary)
         .arg("--version")
         .stdin(Stdio::null())
