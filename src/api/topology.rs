@@ -13,7 +13,7 @@ use axum::{
 use super::{
     App,
     problem::Problem,
-    types::{AgentNode, ContainerNode, EngineNode, ManagerEdge, ManagerNode, Topology},
+    types::{AgentNode, ContainerNode, EngineNode, ManagerEdge, ManagerNode, NetworkNode, Topology},
 };
 use crate::{
     consensus::Status,
@@ -24,7 +24,7 @@ use crate::{
 
 const TOPOLOGY: &[&str] = &["consistency", "min_revision"];
 
-/// The cluster as a graph: managers, engines, containers and agents, with round trips.
+/// The cluster as a graph: managers, engines, networks, containers and agents, with round trips.
 #[utoipa::path(get, path = "/api/v1/cluster/topology", tag = "cluster",
     params(
         ("consistency" = Option<String>, Query, description = "of what is registered: `linearizable` (default), `stale` or `cached`"),
@@ -85,13 +85,17 @@ fn draw(
         healthy: manager.healthy,
         reaches: reaches.remove(&manager.id).unwrap_or_default(),
     });
+    let mut networks = networks(state);
     Topology {
         revision: state.revision(),
         leader: status.leader,
         managers: managers.collect(),
         engines: state
             .engines()
-            .map(|engine| engine_node(engine, engines.get(&engine.id)))
+            .map(|engine| {
+                let networks = networks.remove(&engine.id).unwrap_or_default();
+                engine_node(engine, engines.get(&engine.id), networks)
+            })
             .collect(),
         containers: state
             .containers(None)
@@ -101,7 +105,27 @@ fn draw(
     }
 }
 
-fn engine_node(engine: &Engine, seen: Option<&Seen>) -> EngineNode {
+/// The networks that registered containers are connected to, of each engine and by name.
+fn networks(state: &state::State) -> BTreeMap<EngineId, Vec<NetworkNode>> {
+    let mut all: BTreeMap<(EngineId, &str), Vec<ContainerId>> = BTreeMap::new();
+    for container in state.containers(None) {
+        let Some(place) = &container.engine else { continue };
+        for network in container.networks.iter() {
+            all.entry((place.engine, network)).or_default().push(container.id);
+        }
+    }
+    let mut networks: BTreeMap<EngineId, Vec<NetworkNode>> = BTreeMap::new();
+    for ((engine, name), containers) in all {
+        let name = name.to_owned();
+        networks
+            .entry(engine)
+            .or_default()
+            .push(NetworkNode { name, containers });
+    }
+    networks
+}
+
+fn engine_node(engine: &Engine, seen: Option<&Seen>, networks: Vec<NetworkNode>) -> EngineNode {
     EngineNode {
         id: engine.id,
         name: engine.name.clone(),
@@ -109,6 +133,7 @@ fn engine_node(engine: &Engine, seen: Option<&Seen>) -> EngineNode {
         state: engine.state,
         watched_by: seen.map(|(by, _)| *by),
         round_trip_micros: seen.and_then(|(_, trip)| *trip),
+        networks,
     }
 }
 

@@ -39,6 +39,7 @@ fn drawn(topology: &Topology) -> String {
     for engine in &topology.engines {
         draw_engine(&mut lines, engine);
         draw_containers(&mut lines, topology, Some(engine.id));
+        draw_networks(&mut lines, topology, engine);
     }
     if topology
         .containers
@@ -97,6 +98,17 @@ fn draw_containers(lines: &mut Vec<String>, topology: &Topology, engine: Option<
     }
 }
 
+fn draw_networks(lines: &mut Vec<String>, topology: &Topology, engine: &EngineNode) {
+    for network in &engine.networks {
+        let connected = topology
+            .containers
+            .iter()
+            .filter(|container| network.containers.contains(&container.id));
+        let names: Vec<_> = connected.map(|container| container.name.as_str()).collect();
+        lines.push(format!("network {} connects {}", network.name, names.join(", ")));
+    }
+}
+
 fn draw_container(lines: &mut Vec<String>, last: bool, container: &ContainerNode) {
     let state = word(&container.state);
     let session = container.session.map_or_else(String::new, |manager| {
@@ -130,7 +142,7 @@ fn trip(micros: Option<RoundTrip>) -> String {
 mod tests {
     use super::*;
     use crate::{
-        client::types::{AgentNode, ManagerEdge},
+        client::types::{AgentNode, ManagerEdge, NetworkNode},
         model::{AgentId, AgentState, ContainerId, ContainerState, EngineState},
     };
 
@@ -173,6 +185,10 @@ mod tests {
                 state: EngineState::Connected,
                 watched_by: Some(1),
                 round_trip_micros: Some(RoundTrip(800)),
+                networks: vec![NetworkNode {
+                    name: "app_default".to_owned(),
+                    containers: vec![ContainerId(1)],
+                }],
             }],
             containers: vec![inside, container(2, "lone", None, None)],
             unanswered: vec![],
@@ -185,6 +201,7 @@ managers
 engine docker unix:///run/docker.sock connected, answers manager 1 in 0.80 ms
 └─ inside ready, session with manager 1 in 1.23 ms
    └─ web running
+network app_default connects inside
 
 containers of no engine
 └─ lone ready

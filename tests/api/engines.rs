@@ -290,6 +290,14 @@ async fn containers_are_connected_to_networks_through_any_manager() {
     let one = listed.items.iter().find(|one| one.name == network).unwrap();
     assert_eq!((one.internal, one.labels.get("a")), (true, Some("b")));
     assert_eq!(one.containers, std::slice::from_ref(&seen.name));
+    let topology = client.topology().await.unwrap();
+    let here = topology
+        .engines
+        .iter()
+        .find(|e| Some(e.id) == seen.engine)
+        .unwrap();
+    let drawn = here.networks.iter().find(|one| one.name == network).unwrap();
+    assert_eq!(drawn.containers, [seen.id]);
 
     let at = format!("{all}/{network}");
     let in_use = http.send("DELETE", &at, &[], "").await;

@@ -30,7 +30,7 @@ pub use self::{
     },
     stats::{ContainerStats, SampleView},
     token::{JoinTokenRequest, JoinTokenView, NewToken, TokenRequest, TokenView},
-    topology::{AgentNode, ContainerNode, EngineNode, ManagerEdge, ManagerNode, Topology},
+    topology::{AgentNode, ContainerNode, EngineNode, ManagerEdge, ManagerNode, NetworkNode, Topology},
 };
 use crate::model::{Name, Revision};
 

@@ -8,7 +8,7 @@ use crate::model::{
     Revision, RoundTrip,
 };
 
-/// Managers, engines, containers and agents, and how they reach each other. What is registered is of one
+/// Managers, engines, networks, containers and agents, and how they reach each other. What is registered is of one
 /// revision; round trips and sessions are what managers see just now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Topology {
@@ -77,6 +77,19 @@ pub struct EngineNode {
     /// How long it took to answer that manager, in microseconds.
     #[schema(value_type = Option<u64>)]
     pub round_trip_micros: Option<RoundTrip>,
+    /// Its networks that registered containers are connected to; all it has are at
+    /// `/api/v1/engines/{name}/networks`.
+    pub networks: Vec<NetworkNode>,
+}
+
+/// A network of an engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NetworkNode {
+    /// Its name, one of a kind on its engine.
+    pub name: String,
+    /// Who is connected to it.
+    #[schema(value_type = Vec<String>)]
+    pub containers: Vec<ContainerId>,
 }
 
 /// A container.
