@@ -166,7 +166,7 @@ mod tests {
         let container = serde_json::json!({
             "id": "c-aaaaaaaaaaaaa", "name": "box", "version": 1, "state": state, "reason": "", "fenced": fenced,
             "labels": {}, "capabilities": {}, "resources": {}, "used": Resources::default(), "agents": 0,
-            "networks": [], "health": "unchecked", "registered_at": 0,
+            "networks": [], "health": "unchecked", "registered_at": 0, "adopted": false,
         });
         serde_json::from_value(container).unwrap()
     }
