@@ -109,7 +109,9 @@ fn import(host: &str, image: &str) -> Result<(), String> {
     fs::create_dir(&bin).map_err(|e| e.to_string())?;
     fs::copy("/bin/busybox", bin.join("busybox"))
         .map_err(|e| format!("there is no static /bin/busybox: install busybox-static: {e}"))?;
-    for applet in ["sh", "sleep", "test", "touch", "rm"] {
+    for applet in [
+        "sh", "sleep", "test", "touch", "rm", "mkdir", "cat", "chmod", "mv",
+    ] {
         symlink("busybox", bin.join(applet)).map_err(|e| e.to_string())?;
     }
     let tar = Command::new("tar")

@@ -1,6 +1,6 @@
 //! Engines of a real manager: the real engine of this machine, behind a proxy that fails in every way.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use quorate::{
     client::{
@@ -8,7 +8,7 @@ use quorate::{
         types::{ContainerView, EngineView, NetworkConnect},
     },
     engine::{Endpoint, EngineNews, watch},
-    model::{EngineState, HealthStatus},
+    model::{ContainerState, EngineState, HealthStatus},
 };
 use serde_json::json;
 use tokio::{
@@ -141,6 +141,42 @@ async fn containers_outlive_a_real_engine_over_tls() {
     papers.put(&keys.path().join("far"));
     let manager = Manager::start_with(&[&format!("engines.certificates={}", keys.path().display())]).await;
     outlives_its_engine(&mut daemon, &manager).await;
+    manager.stop().await;
+}
+
+/// Copying in, starting, and feeding a program that reads to the end of its input, each through TLS.
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_of_an_engine_over_tls_are_adopted() {
+    let Some(yard) = Yard::new() else { return };
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/static/quorate");
+    if !program.exists() {
+        let why = "there is no static binary: run `make static`";
+        assert!(std::env::var_os("CI").is_none(), "nothing to test with: {why}");
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let papers = Papers::new();
+    let proxy = Proxy::start(Some(papers.acceptor())).await;
+    let keys = tempfile::tempdir().unwrap();
+    papers.put(&keys.path().join("far"));
+    let label = format!("quorate.test={:016x}", rand::random::<u64>());
+    let manager = Manager::start_with(&[
+        &format!("engines.certificates={}", keys.path().display()),
+        "adoption.enabled=true",
+        &format!("adoption.binary={}", program.display()),
+        &format!("adoption.selector={label}"),
+        "adoption.grace=1s",
+    ])
+    .await;
+    let client = manager.client();
+    add(&manager.http(), "far", &format!("tls://{}", proxy.address)).await;
+    let ours = ["--network", "host", "--label", &label];
+    let (root, _) = yard.run(&ours);
+    let in_memory = [&ours[..], &["--read-only", "--tmpfs", "/m:exec"]].concat();
+    let (memory, _) = yard.run(&in_memory);
+    for name in [&root, &memory] {
+        container(&client, name, |c| c.adopted && c.state == ContainerState::Ready).await;
+    }
     manager.stop().await;
 }
 
