@@ -10,16 +10,13 @@ use std::sync::Arc;
 
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::ring;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
-use rustls::{
-    ClientConfig, CommonState, ConnectionCommon, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
-};
+use rustls::{ClientConfig, CommonState, ConnectionCommon, ServerConfig};
 
 use super::files;
+use super::tls::{Takes, Unintroduced};
 use super::{Fingerprint, Leaf, MANAGER_NAME, SecurityError};
 
 /// What both sides call the protocol inside, so that it is not taken for another one's TLS.
@@ -75,10 +72,14 @@ pub fn probe_server(leaf: &Leaf) -> Result<Arc<ServerConfig>, SecurityError> {
 /// `Tls`.
 pub fn probe_client() -> Result<Arc<ClientConfig>, SecurityError> {
     let provider = Arc::new(ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let verifier = Unintroduced {
+        takes: Takes::Anybodys,
+        provider: Arc::clone(&provider),
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody { provider }))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
@@ -102,49 +103,4 @@ pub fn speaks_probe(connection: &CommonState) -> bool {
 /// `Tls` before the handshake is complete.
 pub fn channel_binding<T>(connection: &ConnectionCommon<T>) -> Result<[u8; 32], SecurityError> {
     Ok(connection.export_keying_material([0; 32], BINDING, None)?)
-}
-
-/// Takes any certificate. TLS still proves that the other side has its key.
-#[derive(Debug)]
-struct Anybody {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }

@@ -10,6 +10,7 @@ mod docker;
 mod engines;
 mod input;
 mod manager;
+mod networks;
 #[path = "../support/ports.rs"]
 mod ports;
 mod proxy;

@@ -218,6 +218,16 @@ pub struct RunDir {
 }
 
 impl RunDir {
+    /// Creates the directory of this process's run, in `base`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// As [`RunDir::create`].
+    pub fn of_this_run(base: &Path, kind: &str, keep: bool) -> Result<Self> {
+        std::fs::create_dir_all(base).with_context(|| format!("{} cannot be created", base.display()))?;
+        let base = base.canonicalize().context("the data's directory has no path")?;
+        Self::create(base.join(format!("{kind}-{}", std::process::id())), keep)
+    }
+
     /// Creates `path`.
     ///
     /// # Errors

@@ -28,13 +28,7 @@ const BETWEEN_TURNS: Duration = Duration::from_secs(1);
 /// A program to be measured is missing, does not start or does not serve.
 pub async fn run(options: &Options) -> Result<()> {
     let programs = Programs::find(options).await?;
-    std::fs::create_dir_all(&options.dir)
-        .with_context(|| format!("{} cannot be created", options.dir.display()))?;
-    let dir = options
-        .dir
-        .canonicalize()
-        .context("the data's directory has no path")?;
-    let dir = RunDir::create(dir.join(format!("run-{}", std::process::id())), options.keep)?;
+    let dir = RunDir::of_this_run(&options.dir, "run", options.keep)?;
     let report = Report::new(
         Machine::look(dir.path())?,
         programs.versions.clone(),

@@ -1,26 +1,7 @@
 //! The measurement of scale with few runners: it gets through, says what it measured, and leaves nothing behind.
 //! How long anything took is no concern of a test.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
-
-/// The product's binary, which is built beside this test.
-fn quorate() -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let beside = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("a test stands in `deps`");
-    let path = std::env::var_os("QUORATE_BINARY").map_or_else(|| beside.join("quorate"), PathBuf::from);
-    assert!(
-        path.is_file(),
-        "{} is not there: `cargo build --bin quorate` makes it",
-        path.display()
-    );
-    path
-}
+use std::process::Command;
 
 #[test]
 fn twenty_sessions_are_measured_and_outlive_a_follower() {
@@ -36,10 +17,8 @@ fn twenty_sessions_are_measured_and_outlive_a_follower() {
             "2",
             "--only",
             "idle,follower",
-            "--quorate",
+            "--dir",
         ])
-        .arg(quorate())
-        .arg("--dir")
         .arg(&data)
         .arg("--json")
         .arg(&json)

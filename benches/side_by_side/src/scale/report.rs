@@ -47,12 +47,18 @@ impl Report {
     /// # Errors
     /// The disk cannot be written.
     pub fn new(options: &Options, stage: &Stage) -> Result<Self> {
-        Ok(Self {
-            machine: Machine::look(&options.dir)?,
-            version: stage.version.clone(),
-            sessions: options.sessions,
-            silenced: options.silenced(),
-            ramp: options.ramp,
+        let machine = Machine::look(&options.dir)?;
+        let counts = [options.sessions, options.silenced(), options.ramp];
+        Ok(Self::of(machine, stage.version.clone(), counts))
+    }
+
+    fn of(machine: Machine, version: String, [sessions, silenced, ramp]: [usize; 3]) -> Self {
+        Self {
+            machine,
+            version,
+            sessions,
+            silenced,
+            ramp,
             baseline: None,
             joined: None,
             attached: None,
@@ -60,7 +66,7 @@ impl Report {
             kills: Vec::new(),
             reopened: Vec::new(),
             silences: Vec::new(),
-        })
+        }
     }
 
     /// The tables, with what was measured above them.
@@ -194,25 +200,13 @@ mod tests {
     };
 
     fn report() -> Report {
-        Report {
-            machine: Machine {
-                cores: 2,
-                kernel: "6.1".to_owned(),
-                fdatasync_p50_ms: 0.1,
-                fdatasync_p99_ms: 0.4,
-            },
-            version: "quorate 0.1.0".to_owned(),
-            sessions: 5000,
-            silenced: 500,
-            ramp: 128,
-            baseline: None,
-            joined: None,
-            attached: None,
-            idle: None,
-            kills: Vec::new(),
-            reopened: Vec::new(),
-            silences: Vec::new(),
-        }
+        let machine = Machine {
+            cores: 2,
+            kernel: "6.1".to_owned(),
+            fdatasync_p50_ms: 0.1,
+            fdatasync_p99_ms: 0.4,
+        };
+        Report::of(machine, "quorate 0.1.0".to_owned(), [5000, 500, 128])
     }
 
     #[test]

@@ -72,13 +72,7 @@ impl Stage {
                 binary.display()
             )
         })?;
-        std::fs::create_dir_all(&options.dir)
-            .with_context(|| format!("{} cannot be created", options.dir.display()))?;
-        let dir = options
-            .dir
-            .canonicalize()
-            .context("the data's directory has no path")?;
-        let dir = RunDir::create(dir.join(format!("scale-{}", std::process::id())), options.keep)?;
+        let dir = RunDir::of_this_run(&options.dir, "scale", options.keep)?;
         let target = Quorate::prepare(&binary, dir.path(), Transport::Tls, Sharing::Shared(1)).await?;
         let (ca, token) = (target.bundled("ca.pem")?, target.bundled("admin.token")?);
         let client = |member: usize| {
