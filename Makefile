@@ -3,9 +3,12 @@
 CARGO ?= cargo
 ARGS ?=
 
-# A static binary is built for this machine by name, so that build scripts and procedural macros,
+# What is built static is built for this machine by name, so that build scripts and procedural macros,
 # which can't be static, are left as they are.
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+
+# Faults for tests of crashes, of the tests themselves, and of what fuzzing found.
+FAULTS := quorate/failpoints,quorate/planted,quorate/fuzzing
 
 .PHONY: demo test static short faults simulation jepsen soak bench scale build fmt image
 
@@ -18,42 +21,40 @@ test:
 	@.ci/prepare test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) clippy --features simulation --test simulation --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --locked --features $(FAULTS) -- -D warnings
+	$(CARGO) clippy --workspace --test simulation --locked --features quorate/simulation -- -D warnings
 	$(MAKE) static
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		echo "$(CARGO) nextest run --workspace --locked"; \
-		$(CARGO) nextest run --workspace --locked --no-fail-fast $(ARGS); \
+		echo "$(CARGO) nextest run"; \
+		.ci/cargo nextest run --no-fail-fast $(ARGS); \
 	else \
-		echo "$(CARGO) test --workspace --locked (cargo-nextest is not installed; it is only faster)"; \
-		$(CARGO) test --workspace --locked --no-fail-fast $(ARGS); \
+		echo "$(CARGO) test (cargo-nextest is not installed; it is only faster)"; \
+		.ci/cargo test --no-fail-fast $(ARGS); \
 	fi
 	$(MAKE) short
-	$(MAKE) faults
+	.ci/planted
 	$(MAKE) simulation
 
-## The static binary that tests bring into containers.
+## The programs as the tests have them, and the one that tests bring into containers.
 static:
-	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --bin quorate --target $(TARGET)
+	.ci/cargo build --bins --tests
 	mkdir -p target/static
 	strip --strip-debug -o target/static/quorate target/$(TARGET)/debug/quorate
 
 ## A few fault sets with every workload, against managers built as the tests are.
 short:
-	$(CARGO) build --workspace --bins --locked
-	target/debug/jepsen matrix --quick --store target/jepsen
+	.ci/cargo build --bins --tests
+	target/$(TARGET)/debug/jepsen matrix --quick --store target/jepsen
 
-## Builds with faults in them, for tests of crashes, of the tests themselves, and of what fuzzing found.
+## Crashes between any two steps, and bugs planted to see that they are caught.
 faults:
-	$(CARGO) clippy --all-targets --locked --features failpoints,planted,fuzzing -- -D warnings
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then runner="nextest run"; else runner=test; fi; \
-	set -x; $(CARGO) $$runner --locked --no-fail-fast --features failpoints,planted,fuzzing \
-		--test failpoints --test planted --test fuzzed
+	.ci/cargo test --no-fail-fast --test failpoints --test planted --test fuzzed
 	.ci/planted
 
 ## The whole cluster on a simulated clock, network and disk; SEEDS=3000 for more, SEED=17 for one.
 simulation:
 	RUSTFLAGS="--cfg tokio_unstable" SEEDS=$(SEEDS) FROM=$(FROM) SEED=$(SEED) TICKS=$(TICKS) \
-		$(CARGO) test --profile simulation --features simulation --test simulation --locked -- --nocapture $(ARGS)
+		$(CARGO) test --profile simulation --workspace --features quorate/simulation --test simulation --locked -- --nocapture $(ARGS)
 
 ## Quorate and etcd, measured in turn on this machine.
 bench: build

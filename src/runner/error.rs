@@ -57,6 +57,10 @@ impl RunnerError {
 pub(super) enum SessionError {
     #[error("cannot reach it")]
     Dial(#[source] io::Error),
+    #[error(
+        "it can't be known, as its certificate is out of date by the clock of this machine: see that the clock is right"
+    )]
+    Date(#[source] io::Error),
     #[error("it did not {what} within {after:?}")]
     Silent { what: &'static str, after: Duration },
     #[error("the connection broke")]

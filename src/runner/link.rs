@@ -98,7 +98,13 @@ async fn dial(address: &str, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStre
     timeout(DIAL, connect)
         .await
         .map_err(|_| silent)?
-        .map_err(SessionError::Dial)
+        .map_err(|error| {
+            if security::out_of_date(&error) {
+                SessionError::Date(error)
+            } else {
+                SessionError::Dial(error)
+            }
+        })
 }
 
 /// What this runner asks to have signed. It is the same request until there is an answer: managers answer an
@@ -172,8 +178,36 @@ impl Pinned {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
     use super::*;
-    use crate::security::Fingerprint;
+    use crate::security::{Ca, Fingerprint};
+
+    #[tokio::test]
+    async fn a_clock_that_is_off_is_told_from_a_stranger() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let (ca, other) = (Ca::generate("ca").unwrap(), Ca::generate("other").unwrap());
+        let now = SystemTime::now();
+        let dialled = async |issuer: &Ca, issued: SystemTime| {
+            let leaf = issuer.issue_manager_at(1, &[], issued).unwrap();
+            let acceptor = TlsAcceptor::from(security::session_server(&leaf, issuer.trust()).unwrap());
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let accept = async { acceptor.accept(listener.accept().await.unwrap().0).await };
+            let client = security::session_client(ca.trust(), None).unwrap();
+            tokio::join!(dial(&address, client), accept).0.map(drop)
+        };
+        dialled(&ca, now).await.unwrap();
+        for issued in [now + 3 * DAY, now - 400 * DAY] {
+            let error = dialled(&ca, issued).await.unwrap_err();
+            assert!(matches!(error, SessionError::Date(_)), "{error:?}");
+        }
+        let error = dialled(&other, now).await.unwrap_err();
+        assert!(matches!(error, SessionError::Dial(_)), "{error:?}");
+    }
 
     #[test]
     fn a_request_is_the_same_until_it_is_answered_and_another_for_another_token() {

@@ -125,7 +125,7 @@ impl Ca {
         self.issue_manager_at(id, hosts, SystemTime::now())
     }
 
-    pub(super) fn issue_manager_at(
+    pub(crate) fn issue_manager_at(
         &self,
         id: u64,
         hosts: &[String],

@@ -42,8 +42,8 @@ pub use peer::{PeerIdentity, PeerRole};
 pub use role::Action;
 pub use stranger::{channel_binding, probe_client, probe_key, probe_server, probed_key, speaks_probe};
 pub use tls::{
-    api_server, manager_name, peer_client, peer_server, pinned_ca, pinned_client, session_client,
-    session_server,
+    api_server, manager_name, out_of_date, peer_client, peer_server, pinned_ca, pinned_client,
+    session_client, session_server,
 };
 pub use token::{ApiToken, JoinToken, TokenError, decode_id, encode_id};
 pub use trust::{Fingerprint, Trust};

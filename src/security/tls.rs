@@ -6,7 +6,7 @@
 //! | runner to manager | [`session_server`]: a certificate or none | [`session_client`], [`pinned_client`] to join |
 //! | anyone to the API | [`api_server`]: tokens, not certificates | the CA certificate is all it takes |
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -31,6 +31,19 @@ const OUTSIDE: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 pub fn manager_name() -> ServerName<'static> {
     // A constant DNS name, checked by every test that connects.
     ServerName::try_from(MANAGER_NAME).expect("a DNS name")
+}
+
+/// Whether a handshake failed over the dates of the other side's certificate, as this machine's clock has it.
+pub fn out_of_date(error: &io::Error) -> bool {
+    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    let Some(Error::InvalidCertificate(why)) = cause else {
+        return false;
+    };
+    matches!(
+        why,
+        Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }
+    )
 }
 
 /// The peer port: only managers of this cluster complete the handshake.
