@@ -20,8 +20,8 @@ demo: build
 test:
 	@.ci/prepare test
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --workspace --all-targets --locked --features $(FAULTS) -- -D warnings
+	$(CARGO) clippy --workspace --lib --bins --test layout --locked -- -D warnings
 	$(CARGO) clippy --workspace --test simulation --locked --features quorate/simulation -- -D warnings
 	$(MAKE) static
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \

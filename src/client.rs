@@ -26,8 +26,8 @@ pub use self::{
     error::{ClientError, Problem},
     resources::ConfigRead,
     setup::ClientBuilder,
-    watch::{ConfigEvent, ConfigWatch},
-    wish::{Condition, Page},
+    watch::{ConfigEvent, ConfigWatch, EventWatch},
+    wish::{Condition, EventFilter, Page},
 };
 pub use crate::api::types;
 use crate::model::Revision;

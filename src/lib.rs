@@ -4,7 +4,7 @@
 //!  client ──HTTP──> api ──Command──> proposer ──> consensus (openraft, log on sled)
 //!    ^                                                │ committed, in order, on every manager
 //!    │                                                v
-//!    └────────── reads <────────── state  (pure: State x Command -> State, Outcome)
+//!    └────────── reads <────────── state  (pure: State x Command -> State, Outcome, Events)
 //!                                                     │ watched
 //!                              control (leader only: plan on a snapshot, propose commands)
 //!                                                     │ desired state
@@ -22,7 +22,8 @@
 //! watched. A **placement** puts an agent into a container; its **epoch**, the log index of the entry
 //! that made it, is the fencing token. The **revision** is the log index of the entry that made a
 //! change; an object's **version** is that of its last one. A **candidate** is a container that was found and
-//! is not trusted yet. A **config** is a named, versioned value.
+//! is not trusted yet. A **config** is a named, versioned value. An **event** is a fact about one object, told
+//! with the revision that made it true.
 //! The **breaker** is open while too many containers are silent for silence to mean anything.
 //!
 //! # Map
@@ -37,7 +38,7 @@
 //! | `model` | typed ids and the objects | |
 //! | `wire` | frames over a stream | |
 //! | `command` | commands, outcomes, rejections | `model` |
-//! | `state` | pure: apply, indexes, invariants | `model` `command` |
+//! | `state` | pure: apply, indexes, events, invariants | `model` `command` |
 //! | `plan` | pure: placement, verdicts on health, mass silence | `model` `command` `state` |
 //! | `config` | layers of configuration | `model` |
 //! | `security` | CA, certificates, tokens, roles | `model` |

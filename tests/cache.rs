@@ -60,7 +60,10 @@ struct Fixture {
 
 impl Fixture {
     async fn start(more: &str) -> Self {
-        let redis = RedisServer::start();
+        Self::start_with(RedisServer::start(), more).await
+    }
+
+    async fn start_with(redis: RedisServer, more: &str) -> Self {
         let config = format!("[redis]\nurl = \"{}\"\nsweep = \"1s\"\n{more}", redis.url());
         let cluster = Cluster::start_with(3, &config, &[]);
         cluster.serving().await;
@@ -172,6 +175,27 @@ async fn redis_shows_the_cluster_through_floods_and_losses() {
     let key = format!("{}container:{}", fixture.prefix, gone.id);
     let there: bool = fixture.redis.command(&["EXISTS", &key]).await;
     assert!(!there);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_redis_is_who_the_ca_says_and_nobody_else() {
+    let redis = RedisServer::start_secured();
+    let ca_file = format!("ca_file = {:?}\n", redis.ca_file());
+    let mut fixture = Fixture::start_with(redis, &ca_file).await;
+
+    // Another in its place, with a certificate of another CA.
+    fixture.redis.kill();
+    fixture.redis.certify("false");
+    fixture.redis.run();
+    fixture.make(3).await;
+    fixture.falls_back(&["down"]).await;
+    let keys: usize = fixture.redis.command(&["DBSIZE"]).await;
+    assert_eq!(keys, 0);
+
+    fixture.redis.kill();
+    fixture.redis.certify("true");
+    fixture.redis.run();
+    fixture.shown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,7 @@ mod configs;
 mod containers;
 mod discovery;
 mod engines;
+mod events;
 mod figures;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -247,6 +248,7 @@ fn routes() -> Routes {
     let routes = agents::routes(routes);
     let routes = engines::routes(routes);
     let routes = networks::routes(routes);
+    let routes = events::routes(routes);
     ops::routes(routes)
 }
 

@@ -9,8 +9,8 @@ use utoipa::{
 };
 
 use super::{
-    agents, approve, breaker, cluster, configs, containers, discovery, engines, join_tokens, networks, ops,
-    stats, tokens, topology,
+    agents, approve, breaker, cluster, configs, containers, discovery, engines, events, join_tokens,
+    networks, ops, stats, tokens, topology,
 };
 
 #[derive(OpenApi)]
@@ -34,6 +34,7 @@ use super::{
         discovery::get, discovery::scan, discovery::cancel,
         engines::list, engines::add, engines::get, engines::remove,
         networks::list, networks::create, networks::remove, networks::connect, networks::disconnect,
+        events::list,
         configs::list, configs::get, configs::put, configs::delete,
         ops::livez, ops::readyz, ops::metrics, ops::openapi, ops::docs,
     )

@@ -88,6 +88,8 @@ codes! {
     ChangeInProgress = CONFLICT, "change_in_progress", "Another change of the managers is under way";
     /// `If-Match` or `If-None-Match` does not hold.
     PreconditionFailed = PRECONDITION_FAILED, "precondition_failed", "The object is not at the expected version";
+    /// Events that are asked for are kept no more.
+    EventsGone = GONE, "events_gone", "The events are kept no more";
     /// The body is over its bound.
     TooLarge = PAYLOAD_TOO_LARGE, "too_large", "The body is too large";
     /// The body's type is not the one this call takes.

@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bytes::Bytes;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -195,13 +194,15 @@ async fn watch(client: &Client, output: &Output, name: &Name) -> Result<(), Fail
             ConfigEvent::Put(value) => ("put", value),
             ConfigEvent::Deleted(value) => ("delete", value),
         };
-        if output.is_table() {
+        let line = if output.is_table() {
             let shown = value.value.or(value.value_base64).unwrap_or_default();
-            output::print(format!("{what} {} {shown}\n", value.version).as_bytes())?;
+            format!("{what} {} {shown}\n", value.version)
         } else {
             // One line an event, for programs that read line by line.
-            let line = json!({ "event": what, "config": value });
-            output::print(&Bytes::from(format!("{line}\n")))?;
+            format!("{}\n", json!({ "event": what, "config": value }))
+        };
+        if !output::print_on(line.as_bytes())? {
+            return Ok(());
         }
     }
 }

@@ -89,6 +89,10 @@ fn refused(status: u16, code: &str) -> (u8, Option<&'static str>) {
         (403, _) => (UNAUTHORIZED, Some("use a token with a wider role")),
         (404, _) => (NOT_FOUND, Some("`quorate <noun> ls` shows what there is")),
         (409, "already_exists") => (CONFLICT, Some("choose another name, or remove the old one first")),
+        (410, _) => (
+            FAILED,
+            Some("give the revision that it names to --after, or leave --after out"),
+        ),
         (412, _) => (
             CONFLICT,
             Some("read it again, and repeat the change with its version now"),

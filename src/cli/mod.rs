@@ -11,6 +11,7 @@ mod connect;
 mod container;
 mod discovery;
 mod engine;
+mod events;
 mod failure;
 mod join_token;
 mod network;
@@ -79,6 +80,8 @@ pub enum Noun {
     /// Docker Engines whose containers are watched
     #[command(subcommand, visible_alias = "engines")]
     Engine(engine::Verb),
+    /// What happened to containers, agents, engines and the breaker, and what happens
+    Events(events::Asked),
     /// API tokens
     #[command(subcommand, visible_alias = "tokens")]
     Token(token::Verb),
@@ -126,6 +129,7 @@ async fn dispatch(global: Global, noun: Noun, command: &mut clap::Command) -> Re
         Noun::Discovery(verb) => discovery::run(&context, verb).await,
         Noun::Agent(verb) => agent::run(&context, verb).await,
         Noun::Engine(verb) => engine::run(&context, verb).await,
+        Noun::Events(asked) => events::run(&context, asked).await,
         Noun::Token(verb) => token::run(&context, verb).await,
         Noun::Completion { .. } => Ok(()),
     }
@@ -170,6 +174,9 @@ mod tests {
             "quorate discovery scan 10.0.0.0/24 fd00::/120 --port 1,2 --port 3 --no-wait",
             "quorate discovery cancel s-aaaaaaaaaaaaa",
             "quorate discovery candidates -o json",
+            "quorate events -f --kind container --object db",
+            "quorate events --after 17.2 -o json",
+            "quorate events -n 0 -f",
             "quorate engine add gpu tls://gpu-1:2376",
             "quorate engine get gpu",
             "quorate engine network ls gpu",
@@ -185,6 +192,9 @@ mod tests {
             "quorate agent ls -o xml",
             "quorate container stats a --last soon",
             "quorate cluster breaker open",
+            "quorate events --after soon",
+            "quorate events --kind manager",
+            "quorate events -n 5 --after 3",
             "quorate discovery scan",
             "quorate discovery scan 10.0.0.1/24",
             "quorate engine network create gpu ../x",

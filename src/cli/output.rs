@@ -55,10 +55,15 @@ fn broken(error: io::Error) -> Failure {
 
 /// Writes all of it; a reader that went away, as `head` does, is no failure.
 pub fn print(bytes: &[u8]) -> Result<(), Failure> {
+    print_on(bytes).map(drop)
+}
+
+/// As [`print`], of what goes on and on; whether anybody still reads it.
+pub fn print_on(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(broken),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        other => other.map(|()| true).map_err(broken),
     }
 }
 

@@ -8,13 +8,13 @@ use reqwest::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    Answer, Client, ClientError, Condition, Page,
+    Answer, Client, ClientError, Condition, EventFilter, Page,
     send::Outgoing,
     types::{
         AgentView, BreakerView, Changed, ClusterStatus, ConfigPut, ConfigView, ContainerRequest,
-        ContainerStats, ContainerView, CordonRequest, Created, EngineRequest, EngineView, Explained, Health,
-        JoinTokenRequest, JoinTokenView, List, ManagerView, NewToken, TokenRequest, TokenView, Topology,
-        TransferRequest,
+        ContainerStats, ContainerView, CordonRequest, Created, EngineRequest, EngineView, EventView,
+        Explained, Health, JoinTokenRequest, JoinTokenView, List, ManagerView, NewToken, TokenRequest,
+        TokenView, Topology, TransferRequest,
     },
 };
 use crate::model::{AgentSpec, ManagerId, Millis, Revision};
@@ -94,6 +94,21 @@ impl Client {
     /// [`ClientError`].
     pub async fn topology(&self) -> Result<Topology, ClientError> {
         self.json(Outgoing::read("/api/v1/cluster/topology")).await
+    }
+
+    /// A page of events, the oldest first; with `newest` the newest `page.limit` of them.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `events_gone` when what follows `filter.after` is not kept any more.
+    pub async fn events(
+        &self,
+        filter: &EventFilter,
+        newest: bool,
+        page: &Page,
+    ) -> Result<List<EventView>, ClientError> {
+        let request = filter.on(Outgoing::read("/api/v1/events"));
+        self.json(page.on(request.query("newest", newest.then_some(true))))
+            .await
     }
 
     /// Removes a manager for ever.

@@ -1,4 +1,4 @@
-//! Following a config, from manager to manager.
+//! Following what changes, from manager to manager: a config, or all events.
 
 use std::time::Duration;
 
@@ -7,14 +7,15 @@ use reqwest::{
     Response,
     header::{HeaderName, HeaderValue},
 };
+use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
 use super::{
     Client, ClientError,
     send::{Outgoing, refused},
-    types::ConfigValue,
+    types::{ConfigValue, EventView},
+    wish::EventFilter,
 };
-use crate::model::Revision;
 
 /// A manager sends something at least every 15 s; after this silence the connection is given up.
 const SILENCE: Duration = Duration::from_secs(40);
@@ -36,13 +37,11 @@ pub enum ConfigEvent {
 
 /// A config being followed. Streams that break are taken up again where they ended.
 #[derive(Debug)]
-pub struct ConfigWatch {
-    client: Client,
-    path: String,
-    last: Option<Revision>,
-    stream: Option<Response>,
-    read: Vec<u8>,
-}
+pub struct ConfigWatch(Feed);
+
+/// Events being followed, each once and none left out. Streams that break are taken up again where they ended.
+#[derive(Debug)]
+pub struct EventWatch(Feed);
 
 impl Client {
     /// Follows a config: its value now, and after each change. Fails only when the first request does.
@@ -50,23 +49,95 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn watch_config(&self, name: &str) -> Result<ConfigWatch, ClientError> {
-        let mut watch = ConfigWatch {
-            client: self.clone(),
-            path: super::resources::at("configs", name),
-            last: None,
-            stream: None,
-            read: Vec::new(),
-        };
-        watch.open().await?;
-        Ok(watch)
+        let request = Outgoing::read(super::resources::at("configs", name));
+        Ok(ConfigWatch(Feed::open(self, request).await?))
+    }
+
+    /// Follows events: those after `filter.after`, or from now on. Fails only when the first request does.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `events_gone` when what follows `after` is not kept any more.
+    pub async fn watch_events(&self, filter: &EventFilter) -> Result<EventWatch, ClientError> {
+        let request = filter.on(Outgoing::read("/api/v1/events"));
+        Ok(EventWatch(Feed::open(self, request).await?))
     }
 }
 
 impl ConfigWatch {
-    async fn open(&mut self) -> Result<(), ClientError> {
-        let mut request = Outgoing::read(self.path.clone()).query("watch", Some(true));
-        if let Some(Ok(id)) = self.last.map(|last| HeaderValue::try_from(last.to_string())) {
-            request = request.header(HeaderName::from_static("last-event-id"), id);
+    /// The next event. Waits for managers to come back as long as it takes.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the managers no longer let it watch, [`ClientError::Answer`]
+    /// when what they send is no stream of events.
+    pub async fn next(&mut self) -> Result<ConfigEvent, ClientError> {
+        loop {
+            let message = self.0.next().await?;
+            match message.event.as_deref() {
+                Some("put") => return Ok(ConfigEvent::Put(message.read()?)),
+                Some("delete") => return Ok(ConfigEvent::Deleted(message.read()?)),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl EventWatch {
+    /// The next event. Waits for managers to come back as long as it takes.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the managers no longer let it watch or, with `events_gone`, when it was away for
+    /// so long that what it missed is not kept any more; [`ClientError::Answer`] when what they send is no stream of
+    /// events.
+    pub async fn next(&mut self) -> Result<EventView, ClientError> {
+        loop {
+            let message = self.0.next().await?;
+            if message.event.is_none() {
+                return message.read();
+            }
+        }
+    }
+}
+
+/// One message of a stream.
+struct Message {
+    event: Option<String>,
+    data: String,
+}
+
+impl Message {
+    fn read<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        serde_json::from_str(&self.data).map_err(|error| ClientError::Answer(error.to_string()))
+    }
+}
+
+/// A stream of server-sent events that survives its managers.
+#[derive(Debug)]
+struct Feed {
+    client: Client,
+    request: Outgoing,
+    /// The id of the last message.
+    last: Option<HeaderValue>,
+    stream: Option<Response>,
+    read: Vec<u8>,
+}
+
+impl Feed {
+    async fn open(client: &Client, request: Outgoing) -> Result<Self, ClientError> {
+        let mut feed = Self {
+            client: client.clone(),
+            request: request.query("watch", Some(true)),
+            last: None,
+            stream: None,
+            read: Vec::new(),
+        };
+        feed.dial().await?;
+        Ok(feed)
+    }
+
+    async fn dial(&mut self) -> Result<(), ClientError> {
+        let mut request = self.request.clone();
+        if let Some(id) = &self.last {
+            request = request.header(HeaderName::from_static("last-event-id"), id.clone());
         }
         let response = self.client.send(&request).await?;
         if response.status().as_u16() >= 400 {
@@ -77,22 +148,17 @@ impl ConfigWatch {
         Ok(())
     }
 
-    /// The next event. Waits for managers to come back as long as it takes.
-    ///
-    /// # Errors
-    /// [`ClientError::Refused`] when the managers no longer let it watch, [`ClientError::Answer`]
-    /// when what they send is no stream of events.
-    pub async fn next(&mut self) -> Result<ConfigEvent, ClientError> {
+    async fn next(&mut self) -> Result<Message, ClientError> {
         loop {
-            if let Some(event) = self.take_event()? {
-                return Ok(event);
+            if let Some(message) = self.take()? {
+                return Ok(message);
             }
             match self.more().await {
                 Some(bytes) if self.read.len() + bytes.len() > MAX_EVENT_BYTES => {
                     return Err(ClientError::Answer("an event is larger than any can be".into()));
                 }
                 Some(bytes) => self.read.extend_from_slice(&bytes),
-                None => self.reopen().await?,
+                None => self.redial().await?,
             }
         }
     }
@@ -103,32 +169,32 @@ impl ConfigWatch {
         timeout(SILENCE, stream.chunk()).await.ok()?.ok()?
     }
 
-    async fn reopen(&mut self) -> Result<(), ClientError> {
+    async fn redial(&mut self) -> Result<(), ClientError> {
         self.stream = None;
         sleep(PAUSE).await;
-        match self.open().await {
+        match self.dial().await {
             Err(ClientError::Unavailable(_)) => Ok(()),
             Err(ClientError::Refused(problem)) if problem.status == 503 || problem.status == 429 => Ok(()),
             other => other,
         }
     }
 
-    /// Takes the first whole event out of what was read; comments are left out.
-    fn take_event(&mut self) -> Result<Option<ConfigEvent>, ClientError> {
+    /// Takes the first whole message out of what was read; comments are left out.
+    fn take(&mut self) -> Result<Option<Message>, ClientError> {
         while let Some(end) = self.read.windows(2).position(|two| two == b"\n\n") {
             let block: Vec<u8> = self.read.drain(..end + 2).collect();
             let block = String::from_utf8(block)
                 .map_err(|_| ClientError::Answer("an event that is not UTF-8".into()))?;
             let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
             let Some(data) = field("data: ") else { continue };
-            let value: ConfigValue =
-                serde_json::from_str(data).map_err(|error| ClientError::Answer(error.to_string()))?;
-            self.last = Some(value.version);
-            return match field("event: ") {
-                Some("put") => Ok(Some(ConfigEvent::Put(value))),
-                Some("delete") => Ok(Some(ConfigEvent::Deleted(value))),
-                _ => continue,
+            let message = Message {
+                event: field("event: ").map(str::to_owned),
+                data: data.to_owned(),
             };
+            if let Some(id) = field("id: ").and_then(|id| HeaderValue::try_from(id).ok()) {
+                self.last = Some(id);
+            }
+            return Ok(Some(message));
         }
         Ok(None)
     }

@@ -3,7 +3,7 @@
 use reqwest::header::{HeaderValue, IF_MATCH, IF_NONE_MATCH};
 
 use super::send::Outgoing;
-use crate::model::Revision;
+use crate::model::{EventId, EventKind, Revision};
 
 /// What a write expects of the object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,5 +58,25 @@ impl Page {
             .query("limit", self.limit)
             .query("continue", self.after.as_ref())
             .query("selector", self.selector.as_ref())
+    }
+}
+
+/// Which events are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Only those behind this one.
+    pub after: Option<EventId>,
+    /// Only those of this kind of object.
+    pub kind: Option<EventKind>,
+    /// Only those of objects with this name or id.
+    pub object: Option<String>,
+}
+
+impl EventFilter {
+    pub(super) fn on(&self, request: Outgoing) -> Outgoing {
+        request
+            .query("after", self.after)
+            .query("kind", self.kind)
+            .query("object", self.object.as_ref())
     }
 }

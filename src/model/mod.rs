@@ -13,6 +13,7 @@ mod config;
 mod container;
 mod discovery;
 mod engine;
+mod event;
 mod id;
 mod label;
 mod manager;
@@ -40,6 +41,7 @@ pub use discovery::{
     Scan, ScanCount, ScanPlan, ScanPlanError, ScanState,
 };
 pub use engine::{Engine, EngineState, EngineUrl, EngineUrlError};
+pub use event::{Event, EventId, EventIdError, EventKind, Happening, Subject};
 pub use id::{AgentId, ContainerId, EngineId, IdError, JoinTokenId, ScanId, TokenId};
 pub use label::{LabelError, Labels, Selector};
 pub use manager::{ManagerId, Member, PeerInfo};

@@ -75,6 +75,9 @@ impl State {
         holds(ordered, &|| {
             format!("the breaker is from the future: {breaker:?}")
         })?;
+        holds(self.events.are_sound(self.revision), &|| {
+            "events are out of order or out of their bounds".into()
+        })?;
         self.check_discovery()?;
         self.containers.values().try_for_each(|c| self.check_container(c))
     }

@@ -23,6 +23,7 @@ mod cordon;
 mod discovery;
 mod engine;
 mod enroll;
+mod events;
 mod invariants;
 mod observe;
 mod quota;
@@ -33,7 +34,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
-use self::answers::Answers;
+use self::{answers::Answers, events::Events};
 use crate::{
     command::{Command, Outcome, Proposal, Rejection, Reply, RequestKey},
     model::{
@@ -86,6 +87,7 @@ pub struct State {
     scans: OrdMap<ScanId, Arc<Scan>>,
     #[serde(deserialize_with = "table::read")]
     findings: OrdMap<SocketAddr, Arc<Finding>>,
+    events: Events,
     #[serde(skip)]
     index: Index,
 }
@@ -168,17 +170,22 @@ impl State {
     }
 
     fn decide(&mut self, command: &Command) -> Decision {
-        if !matches!(command, Command::Config(_)) {
+        let before = (!matches!(command, Command::Config(_))).then(|| self.before());
+        if before.is_some() {
             self.objects = self.revision;
         }
-        match command {
+        let decision = match command {
             Command::Cluster(command) => self.decide_cluster(command),
             Command::Config(command) => self.decide_config(command),
             Command::Container(command) => self.decide_container(command),
             Command::Agent(command) => self.decide_agent(command),
             Command::Engine(command) => self.decide_engine(command),
             Command::Discovery(command) => self.decide_discovery(command),
+        };
+        if let Some(before) = before {
+            self.tell(&before, command);
         }
+        decision
     }
 
     /// The revision of the last entry.

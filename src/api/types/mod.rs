@@ -6,6 +6,7 @@
 mod cluster;
 mod config;
 mod discovery;
+mod event;
 mod nearest;
 mod network;
 mod registry;
@@ -22,6 +23,7 @@ pub use self::{
     },
     config::{ConfigPut, ConfigValue, ConfigView},
     discovery::{ApproveRequest, Approved, DiscoveryView, FindingView, ScanAsked, ScanRequest, ScanView},
+    event::{Bookmark, EventView},
     nearest::{nearest, unknown_field},
     network::{NetworkChanged, NetworkConnect, NetworkDisconnect, NetworkRequest, NetworkView},
     registry::{

@@ -64,3 +64,44 @@ proptest! {
         prop_assert_eq!(state.changes_since(&older), differing(&older, &state));
     }
 }
+
+/// A map of the library once told of all differences but those at the first place behind what two maps share.
+#[test]
+fn one_change_in_a_large_table_is_never_missed() {
+    let mut state = State::default();
+    let register = |n: u64| {
+        unkeyed(&Command::Container(ContainerCommand::Register {
+            id: ContainerId(n),
+            name: format!("c{n}").parse().unwrap(),
+            labels: Labels::default(),
+        }))
+    };
+    for n in 1..=1000 {
+        state.apply(n, TERM, &register(n)).result.unwrap();
+    }
+    for n in 1..=1000 {
+        let mut changed = state.clone();
+        let cordon = unkeyed(&Command::Container(ContainerCommand::Cordon {
+            id: ContainerId(n),
+            reason: "x".into(),
+            condition: Condition::Any,
+        }));
+        changed.apply(1000 + n, TERM, &cordon).result.unwrap();
+        let expected = BTreeSet::from([ContainerId(n)]);
+        assert_eq!(changed.changes_since(&state).containers, expected);
+        assert_eq!(
+            changed
+                .events(Some(crate::model::EventId::end_of(1000)))
+                .unwrap()
+                .len(),
+            1
+        );
+        let mut removed = changed.clone();
+        let remove = unkeyed(&Command::Container(ContainerCommand::Remove {
+            id: ContainerId(n),
+            condition: Condition::Any,
+        }));
+        removed.apply(2001, TERM, &remove).result.unwrap();
+        assert_eq!(removed.changes_since(&state).containers, expected);
+    }
+}

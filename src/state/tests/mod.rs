@@ -10,6 +10,7 @@ mod commands;
 mod containers;
 mod discovery;
 mod engines;
+mod events;
 mod managers;
 mod property;
 mod replay;

@@ -404,6 +404,7 @@ fn one_run(
         }
     }
     prop_assert_eq!(bytes(&replayed), bytes(&state));
+    events::tell_the_whole_story(&state);
     if let Some((restored, _)) = restored {
         restored.check().unwrap();
         prop_assert_eq!(bytes(&restored), bytes(&state));
