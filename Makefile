@@ -24,13 +24,16 @@ test:
 	$(CARGO) clippy --workspace --all-targets --locked --features $(FAULTS) -- -D warnings
 	$(CARGO) clippy --workspace --test simulation --locked --features quorate/simulation -- -D warnings
 	$(MAKE) static
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	@# Tests wait a lot: what simulations need is compiled meanwhile.
+	@nice -n 19 $(MAKE) simulation ARGS=--no-run >target/simulation.log 2>&1 & compiling=$$!; \
+	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		echo "$(CARGO) nextest run"; \
 		.ci/cargo nextest run --no-fail-fast $(ARGS); \
 	else \
 		echo "$(CARGO) test (cargo-nextest is not installed; it is only faster)"; \
 		.ci/cargo test --no-fail-fast $(ARGS); \
-	fi
+	fi; tested=$$?; \
+	wait $$compiling || { cat target/simulation.log; exit 1; }; exit $$tested
 	$(MAKE) short
 	.ci/planted
 	$(MAKE) simulation
@@ -54,7 +57,8 @@ faults:
 ## The whole cluster on a simulated clock, network and disk; SEEDS=3000 for more, SEED=17 for one.
 simulation:
 	RUSTFLAGS="--cfg tokio_unstable" SEEDS=$(SEEDS) FROM=$(FROM) SEED=$(SEED) TICKS=$(TICKS) \
-		$(CARGO) test --profile simulation --workspace --features quorate/simulation --test simulation --locked -- --nocapture $(ARGS)
+		$(CARGO) test --profile simulation --workspace --features quorate/simulation --test simulation --locked \
+		$(if $(filter --no-run,$(ARGS)),--no-run,-- --nocapture $(ARGS))
 
 ## Quorate and etcd, measured in turn on this machine.
 bench: build
