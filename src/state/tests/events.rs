@@ -141,6 +141,71 @@ fn one_command_tells_of_all_it_changed_and_reading_goes_on_behind_any_of_it() {
 }
 
 #[test]
+fn who_takes_a_name_over_comes_after_whose_it_was() {
+    // By id the new record would come first, and last.
+    for fresh in [1, 9] {
+        let mut bench = Bench::new();
+        bench.enroll(5, "db", None).unwrap();
+        bench.connect(5, 1, None).unwrap();
+        bench.judge(5, ContainerState::Lost, true).unwrap();
+        let before = bench.revision;
+        bench.enroll(fresh, "db", None).unwrap();
+        assert_eq!(
+            bench.lines(before),
+            ["container db: Removed", "container db: Registered"]
+        );
+        assert_eq!(bench.told(before)[0].reason, "another runner has taken its place");
+    }
+}
+
+#[test]
+fn a_death_and_another_of_its_name_are_told_both() {
+    let mut bench = Bench::new();
+    bench.engine(1).unwrap();
+    bench.observe(1, "aa", FoundState::Running).unwrap();
+    let id = bench.named("aa").id.0;
+    bench.enroll(9, "aa", Some("aa")).unwrap();
+    bench.connect(id, 1, Some("aa")).unwrap();
+    let before = bench.revision;
+    let as_of = before;
+    bench
+        .container_command(ContainerCommand::Observe {
+            engine: EngineId(1),
+            as_of,
+            found: vec![
+                found("aa", "aa", FoundState::Dead),
+                found("bb", "aa", FoundState::Running),
+            ],
+        })
+        .unwrap();
+    let expected = [
+        "container aa: Lost",
+        "container aa: Fenced",
+        "container aa: Registered",
+    ];
+    assert_eq!(bench.lines(before), expected);
+}
+
+#[test]
+fn what_others_write_stays_one_line_of_bounded_length() {
+    let mut bench = Bench::new();
+    bench.ready(1);
+    let before = bench.revision;
+    bench
+        .container_command(ContainerCommand::Cordon {
+            id: ContainerId(1),
+            reason: format!("a\nb\u{1b}[31m{}", "x".repeat(400)),
+            condition: Condition::Any,
+        })
+        .unwrap();
+    let reason = &bench.told(before)[0].reason;
+    assert!(
+        reason.starts_with("a b [31mx") && reason.chars().count() == 200,
+        "{reason}"
+    );
+}
+
+#[test]
 fn what_changes_nothing_and_what_is_refused_tells_nothing() {
     let mut bench = Bench::new();
     bench.ready(1);
