@@ -25,7 +25,7 @@ use crate::{
 const KEEP_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// About 20 MB of memory as a rule, and 100 if all reasons are as long as they may be.
 const KEEP_AT_MOST: usize = 100_000;
-/// Characters of a reason. Others chose some of it: control characters are left out, which would make more lines of it.
+/// Characters of a reason. Others chose some of it: control characters, which could make more lines of it, are spaces here.
 const MAX_REASON: usize = 200;
 
 /// The events that are kept, oldest first.

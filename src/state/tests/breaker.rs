@@ -28,7 +28,7 @@ impl Bench {
         self.breaker(ClusterCommand::LiftBreaker { condition })
     }
 
-    fn cordon(&mut self, id: u64, why: Option<&str>, condition: Condition) -> Result {
+    pub(super) fn cordon(&mut self, id: u64, why: Option<&str>, condition: Condition) -> Result {
         let id = ContainerId(id);
         self.container_command(match why {
             Some(reason) => ContainerCommand::Cordon {

@@ -43,20 +43,8 @@ fn a_container_s_life_is_told_with_its_reasons() {
     bench.judge(id, Suspect, false).unwrap();
     bench.judge(id, Lost, false).unwrap();
     bench.judge(id, Lost, true).unwrap();
-    for reason in [Some("disk"), None] {
-        let command = match reason {
-            Some(reason) => ContainerCommand::Cordon {
-                id: ContainerId(id),
-                reason: reason.into(),
-                condition: Condition::Any,
-            },
-            None => ContainerCommand::Uncordon {
-                id: ContainerId(id),
-                condition: Condition::Any,
-            },
-        };
-        bench.container_command(command).unwrap();
-    }
+    bench.cordon(id, Some("disk"), Condition::Any).unwrap();
+    bench.cordon(id, None, Condition::Any).unwrap();
     bench
         .container_command(ContainerCommand::Remove {
             id: ContainerId(id),
@@ -191,13 +179,8 @@ fn what_others_write_stays_one_line_of_bounded_length() {
     let mut bench = Bench::new();
     bench.ready(1);
     let before = bench.revision;
-    bench
-        .container_command(ContainerCommand::Cordon {
-            id: ContainerId(1),
-            reason: format!("a\nb\u{1b}[31m{}", "x".repeat(400)),
-            condition: Condition::Any,
-        })
-        .unwrap();
+    let hostile = format!("a\nb\u{1b}[31m{}", "x".repeat(400));
+    bench.cordon(1, Some(&hostile), Condition::Any).unwrap();
     let reason = &bench.told(before)[0].reason;
     assert!(
         reason.starts_with("a b [31mx") && reason.chars().count() == 200,
