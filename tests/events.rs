@@ -146,6 +146,12 @@ async fn lists_page_select_and_refuse() {
         (newest.items.as_slice(), newest.next),
         (&told[told.len() - 1..], None)
     );
+    let two = Page {
+        limit: Some(2),
+        ..Page::default()
+    };
+    let newest = client.events(&EventFilter::default(), true, &two).await.unwrap();
+    assert_eq!(newest.items, told[told.len() - 2..]);
     let behind = EventFilter {
         after: Some(third.id),
         ..EventFilter::default()

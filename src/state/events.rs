@@ -266,7 +266,7 @@ fn why_removed(command: &Command) -> &'static str {
     use ContainerCommand as C;
     match command {
         Command::Container(C::Remove { .. }) => "removed by an operator",
-        Command::Container(C::Observe { .. }) => "its engine has it no more",
+        Command::Container(C::Observe { .. }) => "its engine reports that it runs no more",
         Command::Container(C::Enroll { .. }) => "another runner has taken its place",
         Command::Container(C::Connect { .. }) => "its runner has a record of its own",
         Command::Discovery(_) => "no scan meets it any more",

@@ -214,8 +214,27 @@ fn what_runners_say_of_agents_is_told_once() {
     let known = bench.revision;
     bench.deploy(1, |_| ()).unwrap();
     assert!(bench.place(1, 1));
-    for _ in 0..2 {
-        bench.report(1, 1, AgentState::Running).unwrap();
+    // Other words for the same are no event; another start is one.
+    for (reason, restarts) in [
+        ("runs", 0),
+        ("still runs", 0),
+        ("runs again", 1),
+        ("runs again", 1),
+    ] {
+        let report = AgentReport {
+            agent: AgentId(1),
+            epoch: bench.agent(1).epoch,
+            state: AgentState::Running,
+            reason: reason.into(),
+            restarts,
+        };
+        bench
+            .apply(Command::Agent(AgentCommand::Report {
+                container: ContainerId(1),
+                boot: 1,
+                reports: vec![report],
+            }))
+            .unwrap();
     }
     bench.desire(1, Desired::Removed).unwrap();
     bench.report(1, 1, AgentState::Stopped).unwrap();
@@ -223,6 +242,7 @@ fn what_runners_say_of_agents_is_told_once() {
         "agent a1: Pending",
         "agent a1: Assigned",
         "agent a1: Running",
+        "agent a1: Restarted",
         "agent a1: Stopping",
         "agent a1: Removed",
     ];
