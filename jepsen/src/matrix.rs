@@ -99,6 +99,7 @@ pub async fn matrix(options: &MatrixOptions, machine: &Machine) -> Result<bool> 
             nemesis,
             time,
             rate: options.rate,
+            until_wrong: false,
             stay: None,
             nodes: 3,
             seed: None,

@@ -54,6 +54,10 @@ pub struct RunOptions {
     /// Seconds of load and faults
     #[arg(long, default_value_t = 60)]
     pub time: u64,
+    /// End after the first fault, of those that strike one at a time, that managers did not get over; `--time` is then
+    /// the most it takes
+    #[arg(long)]
+    pub until_wrong: bool,
     /// Operations a second, over all workloads
     #[arg(long, default_value_t = 500)]
     pub rate: u64,

@@ -222,8 +222,9 @@ impl Test<'_> {
         ended.await.context("operations did not come to an end")??;
         self.cluster.heal().await?;
         let recovery = self.cluster.settle(RECOVERS_WITHIN).await;
-        // Late is judged as late; what was lost is still to be seen, unless nothing serves any more.
-        let serves = recovery.is_ok() || self.cluster.settle(LATE_WITHIN).await.is_ok();
+        // Late is judged as late; what was lost is still to be seen, unless nothing serves any more or it ends here.
+        let ends = self.options.until_wrong && strikes.iter().any(|strike| strike.violation.is_some());
+        let serves = recovery.is_ok() || !ends && self.cluster.settle(LATE_WITHIN).await.is_ok();
         self.final_reads(if serves {
             FINAL_READS_WITHIN
         } else {
@@ -283,10 +284,11 @@ impl Test<'_> {
                 faults,
                 alone,
                 quiet: hold / 2,
+                until_wrong: self.options.until_wrong,
             };
             lanes.spawn(drive(lane, field, stop.clone()));
         }
-        tokio::time::sleep(time).await;
+        stop.clone().run_until_cancelled(tokio::time::sleep(time)).await;
         stop.cancel();
         let mut strikes = Vec::new();
         while let Some(lane) = lanes.join_next().await {

@@ -64,6 +64,8 @@ pub struct Lane {
     pub alone: bool,
     /// Between two faults.
     pub quiet: Duration,
+    /// Whether the first violation ends it all.
+    pub until_wrong: bool,
 }
 
 /// Strikes until `stop` fires, each fault at least once if there is time.
@@ -83,7 +85,11 @@ pub async fn drive(lane: Lane, field: Arc<Field>, stop: CancellationToken) -> Ve
             field.chance(|chance| turn.shuffle(chance));
         }
         if let Some(fault) = turn.pop() {
-            strikes.push(strike(fault, &field, lane.alone).await);
+            let strike = strike(fault, &field, lane.alone).await;
+            if lane.until_wrong && strike.violation.is_some() {
+                stop.cancel();
+            }
+            strikes.push(strike);
         }
     }
 }
