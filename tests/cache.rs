@@ -93,10 +93,11 @@ impl Fixture {
     /// Waits until every manager answers from Redis with what a linearizable read gives.
     async fn shown(&self) {
         for at in 0..3 {
-            let client = self.cluster.client(at);
+            // Only the truth may have to be asked for again: what is cached is there without a leader.
+            let (client, patient) = (self.cluster.client(at), self.cluster.patient_client(at));
             self.cluster
                 .eventually("Redis shows the cluster", async || {
-                    let truth = read(&client, LINEARIZABLE).await;
+                    let truth = read(&patient, LINEARIZABLE).await;
                     assert_eq!(truth.source, "quorum");
                     let cached = read(&client, CACHED).await;
                     cached.is_from_redis() && cached.body["items"] == truth.body["items"]
@@ -110,10 +111,11 @@ impl Fixture {
     /// Waits until every manager says this is why it is not Redis that answers; what it answers with is right.
     async fn falls_back(&self, reasons: &[&str]) {
         for at in 0..3 {
-            let client = self.cluster.client(at);
+            // Only the truth may have to be asked for again: what is cached is there without a leader.
+            let (client, patient) = (self.cluster.client(at), self.cluster.patient_client(at));
             self.cluster
                 .eventually("cached reads fall back", async || {
-                    let truth = read(&client, LINEARIZABLE).await;
+                    let truth = read(&patient, LINEARIZABLE).await;
                     assert_eq!(truth.body["items"].as_array().unwrap().len(), self.made);
                     let cached = read(&client, CACHED).await;
                     assert_eq!(cached.body["items"], truth.body["items"]);

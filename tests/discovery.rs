@@ -198,7 +198,10 @@ async fn a_scan_finds_who_is_there_and_lets_nobody_in_who_should_not_be() {
 
     // Any manager is asked, and any manager shows it.
     let leader = cluster.leader().await;
-    let (asked, shows) = (cluster.client((leader + 1) % 3), cluster.client((leader + 2) % 3));
+    let (asked, shows) = (
+        cluster.patient_client((leader + 1) % 3),
+        cluster.patient_client((leader + 2) % 3),
+    );
     let all = request(&[&net.cidr(), "::1"], &[net.port]);
     let scan = scanned(&cluster, &asked, &all).await;
     assert_eq!(
@@ -321,7 +324,7 @@ async fn an_approval_that_reaches_nobody_says_so_and_is_repeated() {
     let start = || Runner::start(dir, "waits", net.host(3), &["--set", &ca]);
     let runner = start();
     listens(net.host(3)).await;
-    let client = cluster.client(0);
+    let client = cluster.patient_client(0);
     let here = request(&[&net.cidr()], &[net.port]);
     assert_eq!(scanned(&cluster, &client, &here).await.candidates, 1);
     let waits = candidate_of(&client).await.unwrap();
@@ -368,7 +371,7 @@ async fn a_scan_ends_with_its_leader_or_when_it_is_told_to() {
         .await;
     let leader = cluster.leader().await;
     cluster.kill(leader);
-    let after = cluster.client((leader + 1) % 3);
+    let after = cluster.patient_client((leader + 1) % 3);
     cluster
         .eventually("it is told as interrupted", async || {
             let scan = scan_of(&after, asked.id).await;
@@ -380,7 +383,7 @@ async fn a_scan_ends_with_its_leader_or_when_it_is_told_to() {
     cluster
         .eventually("the next runs", async || runs(&after, again.id).await)
         .await;
-    let other = cluster.client((leader + 2) % 3);
+    let other = cluster.patient_client((leader + 2) % 3);
     other.cancel_scan(&again.id.to_string()).await.unwrap();
     let over = scan_of(&after, again.id).await.unwrap();
     assert_eq!(over.state, ScanState::Cancelled);
@@ -418,7 +421,7 @@ async fn a_flooded_port_is_told_of_once_and_serves_again() {
     let turned = runner.log().matches("turned a connection").count();
     assert_eq!(turned, 1, "{}", runner.log());
     assert!(runner.log().lines().count() < 20, "{}", runner.log());
-    let client = cluster.client(0);
+    let client = cluster.patient_client(0);
     let scan = scanned(&cluster, &client, &request(&[&net.cidr()], &[net.port])).await;
     assert_eq!(scan.proven, 1, "{}", runner.log());
     cluster
@@ -442,7 +445,7 @@ async fn configured_networks_are_scanned_and_unsafe_runners_do_not_start() {
     let token = cluster.bundle().join("join.token");
     let more = ["--join-token-file", token.to_str().unwrap()];
     let _runner = Runner::start(cluster.dir.path(), "unasked", net.host(2), &more);
-    let client = cluster.client(0);
+    let client = cluster.patient_client(0);
     cluster
         .eventually("it was found and has joined", async || {
             named(&client, "unasked", ContainerState::Ready).await.is_some()

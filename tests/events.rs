@@ -86,7 +86,7 @@ async fn events_are_followed_through_the_deaths_of_managers_each_once_and_none_l
         }
     }
     // They are in the state: what died and came back has them all, and all have the same.
-    let told = all(&cluster.client(0)).await;
+    let told = all(&cluster.patient_client(0)).await;
     assert_eq!(
         told.iter()
             .filter(|event| event.kind == EventKind::Container)
@@ -94,14 +94,14 @@ async fn events_are_followed_through_the_deaths_of_managers_each_once_and_none_l
         expected.len()
     );
     for at in 1..3 {
-        assert_eq!(all(&cluster.client(at)).await, told);
+        assert_eq!(all(&cluster.patient_client(at)).await, told);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_page_select_and_refuse() {
     let cluster = Cluster::start(1).await;
-    let client = cluster.client(0);
+    let client = cluster.patient_client(0);
     for n in 0..5 {
         register(&client, &format!("box-{n}")).await;
     }

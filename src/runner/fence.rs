@@ -146,6 +146,11 @@ mod tests {
         time::Duration,
     };
 
+    use nix::{
+        sys::signal::{Signal, kill},
+        unistd::Pid,
+    };
+
     use super::*;
 
     fn sleeper() -> (Child, i32) {
@@ -161,19 +166,25 @@ mod tests {
     #[test]
     fn it_needs_no_runtime_to_end_what_a_lease_no_longer_covers() {
         let fence = Fence::start().unwrap();
-        let begin = Instant::now();
-        fence.set(Some(begin + Duration::from_millis(200)));
         let ((mut one, first), (mut two, second)) = (sleeper(), sleeper());
+        fence.set(Some(Instant::now() + Duration::from_secs(60)));
         let _post = fence.guard(first);
         drop(fence.guard(second));
+        let begin = Instant::now();
+        fence.set(Some(begin + Duration::from_millis(200)));
         assert_eq!(one.wait().unwrap().signal(), Some(9));
         assert!(begin.elapsed() >= Duration::from_millis(200));
-        assert!(
-            two.try_wait().unwrap().is_none(),
+        // All of a pass end under its lock, and the first signal counts.
+        drop(fence.0.shared.lock());
+        kill(Pid::from_raw(second), Signal::SIGTERM).unwrap();
+        assert_eq!(
+            two.wait().unwrap().signal(),
+            Some(15),
             "it was not under guard any more"
         );
         // What starts too late ends at once.
-        let _post = fence.guard(second);
-        assert_eq!(two.wait().unwrap().signal(), Some(9));
+        let (mut three, third) = sleeper();
+        let _post = fence.guard(third);
+        assert_eq!(three.wait().unwrap().signal(), Some(9));
     }
 }

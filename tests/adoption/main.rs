@@ -14,7 +14,7 @@ use quorate::{
     dev::docker::{docker, docker_with, make_image},
     model::{AgentSpec, AgentState, ContainerState},
 };
-use yard::{ENABLE, SLEEP, Yard, only_runner, piped, runners, unique};
+use yard::{ENABLE, SLEEP, Yard, brought, only_runner, only_runner_and_user, piped, runners, unique};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_of_one_static_program_is_adopted_and_always_comes_back_as_itself() {
@@ -108,21 +108,12 @@ async fn whatever_the_root_and_whoever_the_user() {
     for (what, name) in started {
         eprintln!("{what}");
         yard.adopted(&name).await;
-        let told = docker(&["top", &name, "-eo", "pid,uid,args"]).unwrap();
-        let lines: Vec<_> = told
-            .lines()
-            .filter(|line| line.contains("quorate runner"))
-            .collect();
-        let uid = match *what {
-            "a user by number" => "4321",
-            "this machine's own shell" => "0",
-            _ => "1234",
+        let user = match *what {
+            "a user by number" => 4321,
+            "this machine's own shell" => 0,
+            _ => 1234,
         };
-        let uids: Vec<_> = lines
-            .iter()
-            .filter_map(|line| line.split_whitespace().nth(1))
-            .collect();
-        assert_eq!(uids, [uid], "{told}");
+        assert_eq!(only_runner_and_user(&name).1, user);
     }
 }
 
@@ -201,7 +192,7 @@ async fn where_it_can_not_be_done_the_record_says_why() {
     for name in [&refused, &paused] {
         let view = yard.find(name).await.unwrap();
         assert_eq!((view.state, view.adoption), (ContainerState::Candidate, None));
-        assert_eq!(runners(name).len(), 0);
+        assert!(!brought(name));
     }
     docker(&["unpause", &paused]).unwrap();
     yard.adopted(&paused).await;
@@ -241,7 +232,7 @@ async fn a_container_with_a_runner_of_its_own_is_left_alone() {
     assert!(told.reason.contains("a runner of its own"), "{told:?}");
     assert!(!told.adopted);
     for name in [&lost, &well] {
-        assert_eq!(runners(name).len(), 0, "none was brought in");
+        assert!(!brought(name), "none was brought in");
     }
     let ready = yard.find(&well).await.unwrap();
     assert_eq!((ready.adopted, ready.adoption), (false, None));

@@ -223,19 +223,45 @@ pub fn piped(from: &mut Command, to: &mut Command) {
 
 /// The ids, on this machine, of a container's runners.
 pub fn runners(name: &str) -> Vec<Pid> {
-    let told = docker(&["top", name, "-eo", "pid,args"]).unwrap();
-    let lines = told
+    runners_and_users(name).into_iter().map(|(pid, _)| pid).collect()
+}
+
+/// Whether anything of what is brought in runs.
+pub fn brought(name: &str) -> bool {
+    docker(&["top", name, "-eo", "args"])
+        .unwrap()
+        .contains("/.quorate/quorate")
+}
+
+/// What a runner starts is none, though it may carry its name: `quorate runner-exec` asks interpreters for their versions,
+/// and a child has its parent's command line until it has its own. Neither is one that is only tried out.
+fn runners_and_users(name: &str) -> Vec<(Pid, u32)> {
+    let told = docker(&["top", name, "-eo", "pid,ppid,uid,args"]).unwrap();
+    let all: Vec<_> = told
         .lines()
-        .filter(|line| line.contains("/.quorate/quorate runner"));
-    lines
-        .map(|line| Pid::from_raw(line.split_whitespace().next().unwrap().parse().unwrap()))
+        .filter(|line| line.contains("/.quorate/quorate runner ") && !line.contains("--print-config"))
+        .map(|line| {
+            let mut words = line.split_whitespace();
+            let mut number = || words.next().unwrap().parse::<u32>().unwrap();
+            [number(), number(), number()]
+        })
+        .collect();
+    let started = |parent: u32| all.iter().any(|[pid, ..]| *pid == parent);
+    all.iter()
+        .filter(|[_, parent, _]| !started(*parent))
+        .map(|[pid, _, user]| (Pid::from_raw(pid.cast_signed()), *user))
         .collect()
 }
 
-pub fn only_runner(name: &str) -> Pid {
-    let all = runners(name);
+/// The one runner of a container, and the user it runs as.
+pub fn only_runner_and_user(name: &str) -> (Pid, u32) {
+    let all = runners_and_users(name);
     assert_eq!(all.len(), 1, "{}", docker(&["top", name]).unwrap());
     all[0]
+}
+
+pub fn only_runner(name: &str) -> Pid {
+    only_runner_and_user(name).0
 }
 
 pub const SLEEP: [&str; 3] = ["/bin/busybox", "sleep", "1000"];

@@ -120,6 +120,9 @@ impl Host {
         let name = format!("qt{}", ports.first);
         let host = Self { name, ports };
         let (name, near, far) = (host.name.as_str(), host.cable(), "eth0");
+        // Left over from a run that was killed: whoever has the number has the name.
+        let _ = ip(&["link", "del", &near]);
+        let _ = ip(&["netns", "del", name]);
         ip(&["netns", "add", name])?;
         ip(&[
             "link", "add", &near, "type", "veth", "peer", "name", far, "netns", name,

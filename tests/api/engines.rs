@@ -80,7 +80,6 @@ async fn an_engine_over_tls_is_watched_as_soon_as_its_keys_are_there() {
         told(e, "invalid peer certificate")
     })
     .await;
-    papers.put(&dir);
     std::fs::write(dir.join("key.pem"), "rubbish").unwrap();
     engine(&client, "far", "a garbled key", |e| {
         told(e, "key.pem is not usable")

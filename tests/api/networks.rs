@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     docker::{SOCKET, Yard, docker},
-    engines::{JSON, add, container},
+    engines::{JSON, add, container, until},
     manager::Manager,
     proxy::{Mode, Proxy},
 };
@@ -208,6 +208,9 @@ async fn what_can_not_be_done_to_a_network_is_told_apart() {
         unheard.json()
     );
     assert_eq!(unheard.json()["outcome"], "unknown");
-    assert!(docker(&["network", "inspect", &network]).is_ok(), "it was made");
+    until("it is made all the same", async || {
+        docker(&["network", "inspect", &network]).ok()
+    })
+    .await;
     manager.stop().await;
 }

@@ -189,10 +189,10 @@ async fn a_docker_containers_limits_are_seen() {
     }
     let manager = Manager::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let id = std::process::id();
+    let id = format!("quorate-assessed-{:08x}", rand::random::<u32>());
     let container = Docker {
-        name: format!("quorate-assessed-{id}"),
-        image: format!("quorate-assessed:{id}"),
+        image: format!("{id}:latest"),
+        name: id,
     };
     docker::make_image(Path::new(QUORATE), &container.image, dir.path()).unwrap();
     docker::docker_with(

@@ -123,7 +123,7 @@ pub fn wrong(found: &BTreeMap<String, (u64, u64)>, acknowledged: &BTreeMap<Strin
 /// Every acknowledged name is there as it was acknowledged, through every manager, and none was written twice.
 pub async fn all_there(cluster: &Cluster, managers: usize, acknowledged: &BTreeMap<String, u64>) {
     for at in 0..managers {
-        let found = configs(&cluster.client(at)).await.unwrap();
+        let found = configs(&cluster.patient_client(at)).await.unwrap();
         let wrong = wrong(&found, acknowledged);
         assert!(
             wrong.is_empty(),

@@ -27,6 +27,9 @@ use self::ports::Ports;
 /// How long anything that must happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a client tries that tries for a while.
+const TRIES: Duration = Duration::from_secs(20);
+
 /// After the faults end a cluster is whole again within this, however busy the machine is.
 pub const RECOVERY: Duration = Duration::from_secs(10);
 
@@ -147,6 +150,11 @@ impl Cluster {
         self.build(&[at], Duration::ZERO)
     }
 
+    /// A client of one manager only, which tries for a while.
+    pub fn patient_client(&self, at: usize) -> Client {
+        self.build(&[at], TRIES)
+    }
+
     /// A client of all managers, which tries for a while.
     pub fn client_of_all(&self) -> Client {
         self.client_from(0)
@@ -156,7 +164,7 @@ impl Cluster {
     pub fn client_from(&self, first: usize) -> Client {
         let count = self.managers.len();
         let order: Vec<_> = (first..first + count).map(|at| at % count).collect();
-        self.build(&order, Duration::from_secs(20))
+        self.build(&order, TRIES)
     }
 
     fn build(&self, at: &[usize], retry: Duration) -> Client {

@@ -129,7 +129,10 @@ async fn kill_leader(stage: &Stage, old: u64, before: &AgentView) -> io::Result<
     }
     let end = Instant::now() + UNMOVED;
     while Instant::now() < end {
-        let now = client.agent(AGENT).await.map_err(io::Error::other)?;
+        let now = until("the agent to be shown", async || {
+            Ok(Some(client.agent(AGENT).await?))
+        })
+        .await?;
         let same = runs(&now) && now.epoch == before.epoch && now.restarts == before.restarts;
         check(
             same,
