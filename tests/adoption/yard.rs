@@ -228,7 +228,7 @@ pub fn runners(name: &str) -> Vec<Pid> {
 
 /// Whether anything of what is brought in runs.
 pub fn brought(name: &str) -> bool {
-    docker(&["top", name, "-eo", "args"])
+    docker(&["top", name, "-eo", "pid,args"])
         .unwrap()
         .contains("/.quorate/quorate")
 }
