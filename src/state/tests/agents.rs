@@ -163,13 +163,7 @@ fn a_text_of_a_runner_can_not_fill_the_state() {
         reason: "x".repeat(1 << 20),
         restarts: 1,
     };
-    bench
-        .apply(Command::Agent(AgentCommand::Report {
-            container: ContainerId(1),
-            boot: 1,
-            reports: vec![report],
-        }))
-        .unwrap();
+    bench.say(1, 1, report).unwrap();
     assert!(bench.agent(1).reason.len() <= 512);
 }
 

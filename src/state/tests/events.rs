@@ -228,13 +228,7 @@ fn what_runners_say_of_agents_is_told_once() {
             reason: reason.into(),
             restarts,
         };
-        bench
-            .apply(Command::Agent(AgentCommand::Report {
-                container: ContainerId(1),
-                boot: 1,
-                reports: vec![report],
-            }))
-            .unwrap();
+        bench.say(1, 1, report).unwrap();
     }
     bench.desire(1, Desired::Removed).unwrap();
     bench.report(1, 1, AgentState::Stopped).unwrap();

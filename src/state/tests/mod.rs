@@ -210,6 +210,10 @@ impl Bench {
             reason: "seen".into(),
             restarts: 0,
         };
+        self.say(container, boot, report)
+    }
+
+    fn say(&mut self, container: u64, boot: u64, report: AgentReport) -> Result {
         self.apply(Command::Agent(AgentCommand::Report {
             container: ContainerId(container),
             boot,
