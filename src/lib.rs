@@ -38,8 +38,8 @@
 //! | `model` | typed ids and the objects | |
 //! | `wire` | frames over a stream | |
 //! | `command` | commands, outcomes, rejections | `model` |
-//! | `state` | pure: apply, indexes, events, invariants | `model` `command` |
-//! | `plan` | pure: placement, verdicts on health, mass silence | `model` `command` `state` |
+//! | `state` | pure: apply, the filters of placement, indexes, events, invariants | `model` `command` |
+//! | `plan` | pure: placement, strategies, verdicts on health, mass silence | `model` `command` `state` |
 //! | `config` | layers of configuration | `model` |
 //! | `security` | CA, certificates, tokens, roles | `model` |
 //! | `telemetry` | logs, and every metric's name | `config` |

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     command::{AgentCommand, Command, Outcome},
-    model::{Agent, AgentId, AgentSpec, Desired, Labels, Name, Revision, Selector},
-    plan::{self, Verdict},
+    model::{Agent, AgentId, AgentSpec, Constraints, Desired, Labels, Name, Revision},
+    plan,
     security::Action,
     state,
 };
@@ -117,13 +117,11 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Res
 pub(super) async fn deploy(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     resource::create::<Agent, AgentSpec>(&app, request, |spec, id| {
         spec.check()?;
-        spec.constraints
-            .parse::<Selector>()
-            .map_err(|error| Problem::new(Code::InvalidSpec, format!("`constraints`: {error}")))?;
         let name = spec.name.clone();
         Ok((name, Command::Agent(AgentCommand::Deploy { id, spec })))
     })
     .await
+    .map_err(|problem| problem.recoded(Constraints::REFUSED, Code::InvalidSpec))
 }
 
 /// Reads an agent by name or id.
@@ -140,7 +138,7 @@ pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Resp
 }
 
 /// Says of containers why each would or would not get the agent now: the one that has it first, then
-/// those that could, then the others.
+/// those that could, the best first, then the others.
 #[utoipa::path(get, path = "/api/v1/agents/{name}/explain", tag = "agents",
     params(
         ("name" = String, Path, description = "name or id"),
@@ -156,17 +154,11 @@ pub(super) async fn explain(State(app): State<App>, request: Request) -> Result<
     let limit = Paging::of(&params)?.limit;
     let view = app.view(&params).await?;
     let agent = resource::named::<Agent>(&view, &name)?;
-    let mut verdicts = plan::explain(&view.state, agent);
-    verdicts.sort_by_key(|(id, verdict)| match verdict {
-        Verdict::Here => (0, *id),
-        Verdict::Fits { .. } => (1, *id),
-        _ => (2, *id),
-    });
-    verdicts.truncate(limit);
-    let items = verdicts.into_iter().map(|(id, verdict)| Explained {
+    let verdicts = plan::explain(&view.state, agent);
+    let items = verdicts.into_iter().take(limit).map(|(id, verdict)| Explained {
         container: id,
         container_name: view.state.container(id).map(|container| container.name.clone()),
-        fits: matches!(verdict, Verdict::Here | Verdict::Fits { .. }),
+        fits: verdict.fits(),
         verdict: verdict.to_string(),
     });
     Ok(view.json(&List {

@@ -176,6 +176,16 @@ impl Problem {
         self
     }
 
+    /// Gives it this code if its detail begins like this: what a value is refused for while it is decoded
+    /// is only a text.
+    #[must_use]
+    pub fn recoded(mut self, beginning: &str, code: Code) -> Self {
+        if self.0.detail.starts_with(beginning) {
+            self.0.code = code;
+        }
+        self
+    }
+
     /// Whether it has this code.
     pub fn is(&self, code: Code) -> bool {
         self.0.code == code

@@ -14,7 +14,7 @@ use crate::{
         Page,
         types::{AgentView, Explained, unknown_field},
     },
-    model::{AgentSpec, DisconnectPolicy, Name, Resources, RestartPolicy, Revision},
+    model::{AgentSpec, Constraints, DisconnectPolicy, Name, Resources, RestartPolicy, Revision, Strategy},
 };
 
 /// What can be done with agents.
@@ -77,13 +77,16 @@ pub struct Deploy {
     working_dir: Option<String>,
     /// Labels its container must have, such as `zone=a,gpu`
     #[arg(long, value_name = "SELECTOR", default_value = "", hide_default_value = true)]
-    constraints: String,
+    constraints: Constraints,
     /// What it needs, in thousandths of a core
     #[arg(long, value_name = "MILLIS", default_value_t = 0, hide_default_value = true)]
     cpu: u64,
     /// What it needs, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 0, hide_default_value = true)]
     memory: u64,
+    /// How its container is chosen among those that fit
+    #[arg(long, value_enum, conflicts_with = "file")]
+    strategy: Option<Choice>,
     /// What happens when its process ends
     #[arg(long, value_enum, conflicts_with = "file")]
     restart: Option<Restart>,
@@ -93,6 +96,15 @@ pub struct Deploy {
     /// Seconds between the stop signal and the kill
     #[arg(long, value_name = "SECONDS", conflicts_with = "file")]
     stop_grace: Option<u64>,
+}
+
+/// How a container is chosen.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Choice {
+    /// The one with the smallest share of its resources in use
+    LeastLoaded,
+    /// The one with the largest share in use: others stay free for agents that need much
+    ResourceFit,
 }
 
 /// What happens when an agent's process ends.
@@ -130,7 +142,10 @@ impl Deploy {
                 memory_bytes: self.memory,
             },
             constraints: self.constraints,
-            strategy: Default::default(),
+            strategy: match self.strategy {
+                None | Some(Choice::LeastLoaded) => Strategy::LeastLoaded,
+                Some(Choice::ResourceFit) => Strategy::ResourceFit,
+            },
             restart: match self.restart {
                 None | Some(Restart::Always) => RestartPolicy::Always,
                 Some(Restart::OnFailure) => RestartPolicy::OnFailure,
@@ -282,7 +297,7 @@ mod tests {
         fs::write(
             &path,
             "name = \"a\"\ncommand = \"sh\"\nargs = [\"-c\", \"true\"]\nrestart = \"never\"\n\
-             on_disconnect = \"at_least_once\"\n[env]\nK = \"v=w\"\n[resources]\ncpu_millis = 5\n",
+             on_disconnect = \"at_least_once\"\nstrategy = \"resource_fit\"\nconstraints = \"zone=a\"\n[env]\nK = \"v=w\"\n[resources]\ncpu_millis = 5\n",
         )
         .unwrap();
         let by_options = spec(&[
@@ -295,6 +310,10 @@ mod tests {
             "--restart",
             "never",
             "--at-least-once",
+            "--strategy",
+            "resource-fit",
+            "--constraints",
+            "zone=a",
             "--",
             "sh",
             "-c",
@@ -313,6 +332,10 @@ mod tests {
             ("name = \"a\"\ncomand = \"sh\"\n", "did you mean `command`?"),
             ("name = \"A\"\ncommand = \"sh\"\n", "is not a name"),
             ("name = \"a\"\ncommand = \"\"\n", "`command` is empty"),
+            (
+                "name = \"a\"\ncommand = \"x\"\nconstraints = \"a b\"\n",
+                "`a b` is not a selector term",
+            ),
         ] {
             fs::write(&path, text).unwrap();
             let failure = format!("{:?}", from_file(&path).unwrap_err());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, ContainerId, LabelError, Labels, Millis, Name, Resources, Revision, Selector};
+use super::{AgentId, Constraints, ContainerId, Labels, Millis, Name, Resources, Revision};
 
 const MAX_ARGS: usize = 256;
 const MAX_ENV: usize = 256;
@@ -33,18 +33,18 @@ pub enum SpecError {
     /// An environment variable's name is outside the rule.
     #[error("`{0}` is not a name of an environment variable")]
     Env(String),
-    /// The constraints are no label selector.
-    #[error("`constraints` is no label selector")]
-    Constraints(#[source] LabelError),
 }
 
-/// How a container is chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How a container is chosen among those that fit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// The container with the smallest share of its resources in use.
     #[default]
     LeastLoaded,
+    /// The container with the largest share of its resources in use (bin packing): others stay free for
+    /// agents that need much.
+    ResourceFit,
 }
 
 /// What the runner does when the agent's process ends by itself.
@@ -97,7 +97,7 @@ pub struct AgentSpec {
     /// Containers must match this label selector, such as `zone=a,gpu`. It may also ask for what a runner
     /// declared or found: `capability/gpu`, `interpreter/python3`.
     #[serde(default)]
-    pub constraints: String,
+    pub constraints: Constraints,
     /// How a container is chosen.
     #[serde(default)]
     pub strategy: Strategy,
@@ -138,10 +138,6 @@ impl AgentSpec {
         self.working_dir
             .as_deref()
             .map_or(Ok(()), |dir| text("working_dir", dir))?;
-        text("constraints", &self.constraints)?;
-        self.constraints
-            .parse::<Selector>()
-            .map_err(SpecError::Constraints)?;
         bounded(
             "stop_grace_seconds",
             usize::try_from(self.stop_grace_seconds).unwrap_or(usize::MAX),

@@ -1,12 +1,11 @@
 //! Containers: remote instances that can host agents.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     Adoption, Assessment, ContainerId, EngineId, JoinTokenId, Labels, Millis, Name, Networks, Revision,
-    Selector,
 };
 
 /// Where a container stands in its life.
@@ -27,8 +26,9 @@ pub enum ContainerState {
     Lost,
 }
 
-/// What a container can host in all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// CPU and memory: what a container can host in all, or what an agent needs. The order is that of keys;
+/// [`Resources::fits`] says what is enough.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
     /// Thousandths of a core.
@@ -56,9 +56,25 @@ impl Resources {
         }
     }
 
+    /// The larger of each, whichever side has it.
+    pub fn larger_of(self, other: Self) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.max(other.cpu_millis),
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+        }
+    }
+
     /// Whether `self` fits into `room`.
     pub fn fits(self, room: Self) -> bool {
         self.cpu_millis <= room.cpu_millis && self.memory_bytes <= room.memory_bytes
+    }
+}
+
+impl fmt::Display for Resources {
+    /// As people write them: `500m CPU and 64 MiB`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = self.memory_bytes / (1 << 20);
+        write!(f, "{}m CPU and {mib} MiB", self.cpu_millis)
     }
 }
 
@@ -167,10 +183,10 @@ impl Container {
         self.invited.into_iter().chain(adoption)
     }
 
-    /// Whether it is what constraints ask for: by its labels, or by what its runner found.
-    pub fn meets(&self, constraints: &Selector) -> bool {
-        let found = |key: &str| self.assessment.as_ref().and_then(|found| found.fact(key));
-        constraints.holds(|key| self.labels.get(key).or_else(|| found(key)))
+    /// What constraints find under `key`: a label, or else what its runner found.
+    pub fn fact(&self, key: &str) -> Option<&str> {
+        let found = || self.assessment.as_ref().and_then(|found| found.fact(key));
+        self.labels.get(key).or_else(found)
     }
 
     /// Forgets its place on an engine, and what only that engine could tell.
@@ -178,13 +194,6 @@ impl Container {
         self.engine = None;
         self.networks = Networks::default();
         self.health = HealthStatus::Unchecked;
-    }
-
-    /// Whether new agents may be placed in it, as far as it alone decides that.
-    pub fn takes_agents(&self) -> bool {
-        self.state == ContainerState::Ready
-            && self.cordoned.is_none()
-            && self.health != HealthStatus::Unhealthy
     }
 }
 

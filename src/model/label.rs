@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 const MAX_LABELS: usize = 64;
 const MAX_KEY: usize = 128;
 const MAX_VALUE: usize = 256;
+const MAX_SELECTOR: usize = 32 * 1024;
 
 /// Why labels or a selector are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,14 @@ pub enum LabelError {
         "`{0}` is not a selector term: write `key=value`, `key!=value`, `key` or `!key`, joined by commas"
     )]
     Term(String),
+    /// A selector that is longer than one may be.
+    #[error("a selector of {size} bytes is too long: at most {limit}")]
+    TooLong {
+        /// Its bytes.
+        size: usize,
+        /// The bound.
+        limit: usize,
+    },
 }
 
 /// Key-value pairs attached to an object; bounded in number and size.
@@ -103,17 +112,60 @@ impl<'de> Deserialize<'de> for Labels {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Term {
-    Equals(String, String),
-    Differs(String, String),
-    Present(String),
-    Absent(String),
+/// What a term asks of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    Equals,
+    Differs,
+    Present,
+    Absent,
 }
 
-/// A conjunction of label terms; the empty selector matches everything.
+/// One term of a selector, as places in the selector's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Term {
+    relation: Relation,
+    key: Span,
+    value: Span,
+}
+
+/// A part of a text: its first byte and its length. A selector is short enough for 16 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    at: u16,
+    len: u16,
+}
+
+impl Span {
+    /// Where `part` stands in `text`, of which it is a part.
+    fn of(text: &str, part: &str) -> Result<Self, LabelError> {
+        let at = part.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+        match (u16::try_from(at), u16::try_from(part.len())) {
+            (Ok(at), Ok(len)) => Ok(Self { at, len }),
+            _ => Err(too_long(text)),
+        }
+    }
+
+    fn in_text(self, text: &str) -> &str {
+        let at = usize::from(self.at);
+        text.get(at..at + usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+fn too_long(text: &str) -> LabelError {
+    LabelError::TooLong {
+        size: text.len(),
+        limit: MAX_SELECTOR,
+    }
+}
+
+/// A conjunction of label terms; the empty selector matches everything. It is parsed once, and keeps the
+/// text as it was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selector(Vec<Term>);
+pub struct Selector {
+    text: Box<str>,
+    terms: Box<[Term]>,
+}
 
 impl Selector {
     /// Whether every term holds.
@@ -123,11 +175,51 @@ impl Selector {
 
     /// Whether every term holds of what `value` gives for a key.
     pub fn holds<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
-        self.0.iter().all(|term| match term {
-            Term::Equals(k, v) => value(k) == Some(v),
-            Term::Differs(k, v) => value(k) != Some(v),
-            Term::Present(k) => value(k).is_some(),
-            Term::Absent(k) => value(k).is_none(),
+        self.terms.iter().all(|term| {
+            let found = value(term.key.in_text(&self.text));
+            let wanted = || Some(term.value.in_text(&self.text));
+            match term.relation {
+                Relation::Equals => found == wanted(),
+                Relation::Differs => found != wanted(),
+                Relation::Present => found.is_some(),
+                Relation::Absent => found.is_none(),
+            }
+        })
+    }
+
+    /// The text it was parsed from.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it asks for nothing.
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+}
+
+impl Term {
+    /// Reads `raw`, a part of `text`.
+    fn parse(text: &str, raw: &str) -> Result<Self, LabelError> {
+        let term = raw.trim();
+        let (relation, key, value) = if let Some((key, value)) = term.split_once("!=") {
+            (Relation::Differs, key, value)
+        } else if let Some((key, value)) = term.split_once('=') {
+            (Relation::Equals, key, value.trim_start_matches('='))
+        } else if let Some(key) = term.strip_prefix('!') {
+            (Relation::Absent, key, "")
+        } else {
+            (Relation::Present, term, "")
+        };
+        let (key, value) = (key.trim(), value.trim());
+        check_key(key).map_err(|_| LabelError::Term(shorten(raw)))?;
+        // No label has such a value, so that the term would say nothing.
+        check_value(key, value)?;
+        let value = if value.is_empty() { &text[..0] } else { value };
+        Ok(Self {
+            relation,
+            key: Span::of(text, key)?,
+            value: Span::of(text, value)?,
         })
     }
 }
@@ -136,52 +228,28 @@ impl FromStr for Selector {
     type Err = LabelError;
 
     fn from_str(text: &str) -> Result<Self, LabelError> {
-        let parse = |raw: &str| -> Result<Term, LabelError> {
-            let term = raw.trim();
-            let parsed = if let Some((key, value)) = term.split_once("!=") {
-                Term::Differs(key.trim().into(), value.trim().into())
-            } else if let Some((key, value)) = term.split_once('=') {
-                Term::Equals(key.trim().into(), value.trim_start_matches('=').trim().into())
-            } else if let Some(key) = term.strip_prefix('!') {
-                Term::Absent(key.trim().into())
-            } else {
-                Term::Present(term.into())
-            };
-            let (Term::Equals(key, _) | Term::Differs(key, _) | Term::Present(key) | Term::Absent(key)) =
-                &parsed;
-            check_key(key).map_err(|_| LabelError::Term(shorten(raw)))?;
-            Ok(parsed)
-        };
         if text.trim().is_empty() {
             return Ok(Self::default());
+        }
+        if text.len() > MAX_SELECTOR {
+            return Err(too_long(text));
         }
         let terms = text
             .split(',')
             .take(MAX_LABELS + 1)
-            .map(parse)
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|raw| Term::parse(text, raw))
+            .collect::<Result<Box<[_]>, _>>()?;
         if terms.len() > MAX_LABELS {
-            Err(LabelError::TooMany(terms.len()))
-        } else {
-            Ok(Self(terms))
+            return Err(LabelError::TooMany(terms.len()));
         }
+        let text = text.into();
+        Ok(Self { text, terms })
     }
 }
 
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, term) in self.0.iter().enumerate() {
-            if i > 0 {
-                f.write_str(",")?;
-            }
-            match term {
-                Term::Equals(k, v) => write!(f, "{k}={v}")?,
-                Term::Differs(k, v) => write!(f, "{k}!={v}")?,
-                Term::Present(k) => write!(f, "{k}")?,
-                Term::Absent(k) => write!(f, "!{k}")?,
-            }
-        }
-        Ok(())
+        f.write_str(&self.text)
     }
 }
 
@@ -221,6 +289,31 @@ mod tests {
         for bad in ["=a", ",", "a b", "!", "a=b,,c"] {
             assert!(bad.parse::<Selector>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_selector_keeps_its_text_and_is_bounded() {
+        for text in [" tier = web , !zone", "a==b", "é"] {
+            if let Ok(selector) = text.parse::<Selector>() {
+                assert_eq!(selector.to_string(), text);
+            }
+        }
+        let selector: Selector = "zone = é ,!gpu".parse().unwrap();
+        assert!(selector.matches(&labels(&[("zone", "é")])));
+        let long = format!("{}a", " ".repeat(MAX_SELECTOR));
+        assert!(matches!(
+            long.parse::<Selector>(),
+            Err(LabelError::TooLong { .. })
+        ));
+        assert!(
+            long[1..]
+                .parse::<Selector>()
+                .unwrap()
+                .matches(&labels(&[("a", "")]))
+        );
+        assert!("a=b\0".parse::<Selector>().is_err());
+        let many = vec!["a"; MAX_LABELS + 1].join(",");
+        assert_eq!(many.parse::<Selector>(), Err(LabelError::TooMany(65)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod assessment;
 mod breaker;
 mod cidr;
 mod config;
+mod constraints;
 mod container;
 mod discovery;
 mod engine;
@@ -33,6 +34,7 @@ pub use assessment::{Assessment, MAX_DECLARED};
 pub use breaker::{Breaker, MassSilence};
 pub use cidr::{Cidr, CidrError};
 pub use config::{Config, MAX_CONFIG_BYTES, MAX_CONTENT_TYPE_BYTES};
+pub use constraints::Constraints;
 pub use container::{
     Capabilities, Container, ContainerState, EngineRef, Found, FoundState, HealthStatus, Resources,
 };

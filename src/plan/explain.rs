@@ -5,60 +5,35 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{
-    load::{Load, Usage},
-    place::Amount,
+    fleet::Host,
+    load::Load,
+    score::{Score, score},
 };
 use crate::{
-    model::{Agent, Container, ContainerId, ContainerState, Resources, Selector},
-    state::State,
+    model::{Agent, Container, ContainerId},
+    state::{
+        State,
+        fit::{self, Needs, Why},
+    },
 };
 
 /// What speaks for or against one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
-pub enum Verdict {
+pub enum Verdict<'a> {
     /// The agent is placed here.
     Here,
-    /// It could take the agent now. Of these, the one with the smallest load is chosen, then the one
-    /// with the smallest id.
+    /// It could take the agent now.
     Fits {
         /// How full it is.
         load: Load,
     },
-    /// It is not ready.
-    NotReady {
-        /// Where it stands.
-        state: ContainerState,
-        /// Why.
-        reason: String,
-    },
-    /// An operator wants no new agents in it.
-    Cordoned {
-        /// Why.
-        reason: String,
-    },
-    /// Its engine's health check fails.
-    Unhealthy,
-    /// Its labels, or what its runner found, are not what the agent asks for.
-    Mismatch {
-        /// The agent's constraints.
-        constraints: String,
-    },
-    /// The agent's constraints can't be read, so that no container meets them.
-    Unreadable {
-        /// What is wrong with them.
-        error: String,
-    },
-    /// It has not enough left.
-    NoRoom {
-        /// What the agent asks for.
-        needs: Resources,
-        /// What is left.
-        free: Resources,
-    },
+    /// It can't, for this reason.
+    #[serde(untagged)]
+    Refused(Why<'a>),
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Here => f.write_str("the agent is placed here"),
@@ -69,73 +44,53 @@ impl fmt::Display for Verdict {
                 load.share / 1_000 % 10,
                 load.agents
             ),
-            Self::NotReady { state, reason } => write!(f, "is not ready but {state:?}: {reason}"),
-            Self::Cordoned { reason } if reason.is_empty() => f.write_str("is cordoned"),
-            Self::Cordoned { reason } => write!(f, "is cordoned: {reason}"),
-            Self::Unhealthy => f.write_str(
-                "is unhealthy: its engine's health check fails, and `docker inspect` shows what the check says",
-            ),
-            Self::Mismatch { constraints } => write!(f, "does not match `{constraints}`"),
-            Self::Unreadable { error } => f.write_str(error),
-            Self::NoRoom { needs, free } => {
-                write!(f, "no room: needs {}, {} free", Amount(*needs), Amount(*free))
-            }
+            Self::Refused(why) => why.fmt(f),
         }
     }
 }
 
-/// For every container, by id, why it would or would not get the agent now.
-pub fn explain(state: &State, agent: &Agent) -> Vec<(ContainerId, Verdict)> {
-    let selector = agent
-        .spec
-        .constraints
-        .parse::<Selector>()
-        .map_err(|error| error.to_string());
-    state
+impl Verdict<'_> {
+    /// Whether the agent is there, or could be.
+    pub fn fits(&self) -> bool {
+        matches!(self, Self::Here | Self::Fits { .. })
+    }
+}
+
+/// For every container, why it would or would not get the agent now: the one that has it, then those that
+/// could, in the order in which they would be chosen, then the others by id.
+pub fn explain<'a>(state: &'a State, agent: &'a Agent) -> Vec<(ContainerId, Verdict<'a>)> {
+    let mut weighed: Vec<_> = state
         .containers(None)
-        .map(|container| (container.id, weigh(state, agent, &selector, container)))
+        .map(|container| {
+            let (rank, verdict) = weigh(state, agent, container);
+            (rank, container.id, verdict)
+        })
+        .collect();
+    weighed.sort_unstable_by_key(|(rank, id, _)| (*rank, *id));
+    weighed
+        .into_iter()
+        .map(|(_, id, verdict)| (id, verdict))
         .collect()
 }
 
-fn weigh(
-    state: &State,
-    agent: &Agent,
-    selector: &Result<Selector, String>,
-    container: &Container,
-) -> Verdict {
+/// In which order containers are told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Here,
+    Fits(Score),
+    Refused,
+}
+
+fn weigh<'a>(state: &'a State, agent: &'a Agent, container: &'a Container) -> (Rank, Verdict<'a>) {
     if agent.container == Some(container.id) {
-        return Verdict::Here;
+        return (Rank::Here, Verdict::Here);
     }
-    if container.state != ContainerState::Ready {
-        return Verdict::NotReady {
-            state: container.state,
-            reason: container.reason.clone(),
-        };
-    }
-    if let Some(reason) = &container.cordoned {
-        return Verdict::Cordoned {
-            reason: reason.clone(),
-        };
-    }
-    if !container.takes_agents() {
-        return Verdict::Unhealthy;
-    }
-    match selector {
-        Err(error) => {
-            return Verdict::Unreadable { error: error.clone() };
+    let host = Host::of(state, container);
+    match fit::check(Needs::of(&agent.spec), host.offer()) {
+        Ok(()) => {
+            let rank = Rank::Fits(score(agent.spec.strategy, &host));
+            (rank, Verdict::Fits { load: host.load() })
         }
-        Ok(selector) if !container.meets(selector) => {
-            return Verdict::Mismatch {
-                constraints: selector.to_string(),
-            };
-        }
-        Ok(_) => {}
-    }
-    let usage = Usage::of(state, container);
-    let (needs, free) = (agent.spec.resources, usage.free());
-    if needs.fits(free) {
-        Verdict::Fits { load: usage.load() }
-    } else {
-        Verdict::NoRoom { needs, free }
+        Err(why) => (Rank::Refused, Verdict::Refused(why)),
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     command::{AgentCommand, Command, ContainerCommand, EngineCommand, Proposal, Reply},
     model::{
         AgentId, AgentSpec, Capabilities, ContainerId, EngineId, Found, FoundState, HealthStatus, Labels,
-        Millis, Resources, Revision, Selector,
+        Millis, Resources, Revision, Strategy,
     },
     state::State,
 };
@@ -96,9 +96,14 @@ impl Fixture {
 
     /// An agent `a<n>` that waits.
     pub(crate) fn agent(&mut self, n: u64, constraints: &str, cpu_millis: u64) {
-        assert!(constraints.is_empty() || constraints.parse::<Selector>().is_ok());
+        self.agent_by(n, Strategy::default(), constraints, cpu_millis);
+    }
+
+    /// One whose container is chosen by another strategy.
+    pub(crate) fn agent_by(&mut self, n: u64, strategy: Strategy, constraints: &str, cpu_millis: u64) {
         let spec = AgentSpec {
-            constraints: constraints.into(),
+            strategy,
+            constraints: constraints.parse().unwrap(),
             resources: Resources {
                 cpu_millis,
                 memory_bytes: 0,

@@ -26,7 +26,7 @@ pub(super) struct Usage {
 }
 
 /// A container's share in use: millionths of the scarcer of CPU and memory, then the number of its
-/// agents. The smaller one is chosen.
+/// agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Load {
     /// Millionths in use of what the container has least of.
@@ -52,6 +52,12 @@ impl Usage {
     pub(super) fn take(&mut self, needs: Resources) {
         self.used = self.used.plus(needs);
         self.agents += 1;
+    }
+
+    #[cfg(test)]
+    pub(super) fn give(&mut self, taken: Resources) {
+        self.used = self.used.minus(taken);
+        self.agents -= 1;
     }
 
     pub(super) fn load(&self) -> Load {

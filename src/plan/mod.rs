@@ -7,10 +7,14 @@
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod breaker;
+mod class;
 mod explain;
+mod fleet;
 mod health;
 mod load;
 mod place;
+mod refusals;
+mod score;
 
 pub use self::{
     breaker::{Mass, Quiet, Tally, tally},

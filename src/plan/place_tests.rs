@@ -1,11 +1,12 @@
 use super::*;
 use crate::{
     command::{AgentCommand, Command, Condition, ContainerCommand, Outcome},
-    model::{Assessment, HealthStatus},
+    model::{Agent, Assessment, HealthStatus, Strategy},
     plan::{
         Verdict, explain,
         fixture::{Fixture, container_id},
     },
+    state::fit::Why,
 };
 
 fn chosen(plan: &Plan) -> Vec<(u64, u64)> {
@@ -13,6 +14,12 @@ fn chosen(plan: &Plan) -> Vec<(u64, u64)> {
         .iter()
         .map(|p| (p.agent.0, p.container.0))
         .collect()
+}
+
+/// What is said of the container `c<n>`.
+fn verdict<'a>(fixture: &'a Fixture, agent: &'a Agent, n: u64) -> Verdict<'a> {
+    let mut told = explain(&fixture.state, agent).into_iter();
+    told.find(|(id, _)| *id == container_id(n)).unwrap().1
 }
 
 #[test]
@@ -116,15 +123,11 @@ fn what_a_runner_declared_or_found_can_be_asked_for() {
     let plan = place(&fixture.state, 9);
     assert_eq!(chosen(&plan), [(1, 2)]);
     let agent = fixture.state.agent(AgentId(1)).unwrap();
-    let verdicts: Vec<_> = explain(&fixture.state, agent)
-        .into_iter()
-        .map(|(_, verdict)| verdict.to_string())
-        .collect();
     assert_eq!(
-        verdicts[0],
+        verdict(&fixture, agent, 1).to_string(),
         "does not match `capability/camera,interpreter/python3`"
     );
-    assert!(verdicts[1].starts_with("fits"), "{verdicts:?}");
+    assert!(verdict(&fixture, agent, 2).to_string().starts_with("fits"));
     let reply = fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
     assert_eq!(reply.result, Ok(Outcome::Placed { made: 1, refused: 0 }));
     // Apply asks again: the container may have changed since the plan.
@@ -193,6 +196,20 @@ fn explain_has_a_word_for_every_container() {
         words[2].1.to_string(),
         "no room: needs 100m CPU and 0 MiB, 10m CPU and 1024 MiB free"
     );
+    let data: Vec<_> = words
+        .iter()
+        .map(|(_, verdict)| serde_json::json!(verdict))
+        .collect();
+    assert_eq!(
+        serde_json::json!(data),
+        serde_json::json!([
+            {"verdict": "fits", "load": {"share": 0, "agents": 0}},
+            {"verdict": "mismatch", "constraints": "gpu"},
+            {"verdict": "no_room",
+                "needs": {"cpu_millis": 100, "memory_bytes": 0},
+                "free": {"cpu_millis": 10, "memory_bytes": 1 << 30}},
+        ])
+    );
     let plan = place(&fixture.state, 1);
     fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
     let agent = fixture.state.agent(agent.id).unwrap().clone();
@@ -218,7 +235,7 @@ fn an_unhealthy_container_keeps_its_agents_and_gets_no_new_ones() {
         "no container takes agents: 1 is unhealthy"
     );
     let waiting = fixture.state.pending().next().unwrap().clone();
-    assert_eq!(explain(&fixture.state, &waiting)[0].1, Verdict::Unhealthy);
+    assert_eq!(verdict(&fixture, &waiting, 1), Verdict::Refused(Why::Unhealthy));
     // A plan made while it was well comes too late.
     let late = Placement {
         agent: waiting.id,
@@ -249,9 +266,11 @@ fn a_cordoned_container_gets_nothing_new_and_says_so() {
     cordon(&mut fixture, 1, "its disk is failing");
     assert_eq!(chosen(&place(&fixture.state, 9)), [(1, 2)]);
     let agent = fixture.state.pending().next().unwrap().clone();
-    let words = explain(&fixture.state, &agent);
-    assert_eq!(words[0].1.to_string(), "is cordoned: its disk is failing");
-    assert!(matches!(words[1].1, Verdict::Fits { .. }));
+    assert_eq!(
+        verdict(&fixture, &agent, 1).to_string(),
+        "is cordoned: its disk is failing"
+    );
+    assert!(matches!(verdict(&fixture, &agent, 2), Verdict::Fits { .. }));
 
     fixture.agent(2, "", 5_000);
     assert_eq!(
@@ -265,7 +284,94 @@ fn a_cordoned_container_gets_nothing_new_and_says_so() {
         &*plan.waiting[0].reason,
         "no container takes agents: 2 are cordoned"
     );
-    assert_eq!(explain(&fixture.state, &agent)[1].1.to_string(), "is cordoned");
+    assert_eq!(verdict(&fixture, &agent, 2).to_string(), "is cordoned");
+}
+
+#[test]
+fn resource_fit_fills_one_before_it_opens_the_next() {
+    let mut fixture = Fixture::default();
+    for n in 1..=3 {
+        fixture.ready(n, "", 1_000);
+    }
+    // One is in use already, and not the first.
+    fixture.agent(1, "", 100);
+    fixture.agent(2, "", 100);
+    let placements = place(&fixture.state, 9).placements;
+    let only = placements[1..].to_vec();
+    assert_eq!(only[0].container, container_id(2));
+    fixture.apply(Command::Agent(AgentCommand::Place(only)));
+    let first = fixture.state.pending().next().unwrap().id;
+    fixture.apply(Command::Agent(AgentCommand::SetDesired {
+        id: first,
+        desired: crate::model::Desired::Removed,
+        condition: Condition::Any,
+    }));
+    for n in 10..=14 {
+        fixture.agent_by(n, Strategy::ResourceFit, "", 300);
+    }
+    fixture.agent_by(15, Strategy::ResourceFit, "", 100);
+    fixture.agent(16, "", 100);
+    let plan = place(&fixture.state, 100);
+    assert_eq!(
+        chosen(&plan),
+        // The sixth tops the fullest up that has room for it; the one beside it goes where most is free.
+        [(10, 2), (11, 2), (12, 2), (13, 1), (14, 1), (15, 1), (16, 3)]
+    );
+    // What is told has the same order.
+    let waiting = fixture.state.agent(AgentId(10)).unwrap();
+    let order: Vec<_> = explain(&fixture.state, waiting)
+        .iter()
+        .map(|(id, _)| id.0)
+        .collect();
+    assert_eq!(order, [2, 1, 3]);
+    let waiting = fixture.state.agent(AgentId(16)).unwrap();
+    let order: Vec<_> = explain(&fixture.state, waiting)
+        .iter()
+        .map(|(id, _)| id.0)
+        .collect();
+    assert_eq!(order, [1, 3, 2]);
+}
+
+#[test]
+fn all_that_keep_one_waiting_are_counted_in_the_order_of_the_filters() {
+    let mut fixture = Fixture::default();
+    fixture.ready(1, "gpu=yes", 10);
+    fixture.ready(2, "", 1_000);
+    fixture.ready(3, "gpu=yes", 20);
+    fixture.ready(4, "gpu=yes", 1_000);
+    fixture.ready(5, "gpu=yes", 1_000);
+    fixture.health(4, HealthStatus::Unhealthy);
+    fixture
+        .apply(Command::Container(ContainerCommand::Cordon {
+            id: container_id(5),
+            reason: String::new(),
+            condition: Condition::Any,
+        }))
+        .result
+        .unwrap();
+    fixture.apply(Command::Container(ContainerCommand::Register {
+        id: container_id(6),
+        name: "c6".parse().unwrap(),
+        labels: crate::model::Labels::default(),
+    }));
+    fixture.agent(1, "gpu", 100);
+    assert_eq!(
+        &*place(&fixture.state, 9).waiting[0].reason,
+        "6 containers: 1 is not ready, 1 is cordoned, 1 is unhealthy, 1 does not match `gpu`, \
+         2 have no room (needs 100m CPU and 0 MiB, at most 20m CPU and 1024 MiB free)"
+    );
+    // Each says of itself what it was counted for.
+    let agent = fixture.state.agent(AgentId(1)).unwrap();
+    let told = (1..=6).map(|n| match verdict(&fixture, agent, n) {
+        Verdict::Refused(Why::NotReady { .. }) => "state",
+        Verdict::Refused(Why::Cordoned { .. }) => "cordon",
+        Verdict::Refused(Why::Unhealthy) => "health",
+        Verdict::Refused(Why::Mismatch { .. }) => "constraints",
+        Verdict::Refused(Why::NoRoom { .. }) => "room",
+        Verdict::Here | Verdict::Fits { .. } => "none",
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told, ["room", "constraints", "room", "health", "cordon", "state"]);
 }
 
 /// Not a test of speed, which would depend on the machine: prints it for whoever asks with

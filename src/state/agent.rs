@@ -4,14 +4,12 @@ use std::{ops::Bound, sync::Arc};
 
 use super::{
     Decision, Index, State,
+    fit::{self, Needs},
     quota::{MAX_AGENTS, bounded, room},
 };
 use crate::{
     command::{AgentCommand, Condition, Kind, Outcome, Placement, Rejection},
-    model::{
-        Agent, AgentId, AgentSpec, AgentState, Container, ContainerId, Desired, Name, Selector,
-        session::AgentReport,
-    },
+    model::{Agent, AgentId, AgentSpec, AgentState, ContainerId, Desired, Name, session::AgentReport},
 };
 
 impl State {
@@ -135,10 +133,7 @@ impl State {
             return false;
         };
         let waits = known.version == placement.version && self.index.pending.contains(&known.id);
-        let suits = container.takes_agents()
-            && meets_constraints(&known.spec, container)
-            && self.has_room(container.id, &known.spec);
-        if !waits || !suits {
+        if !waits || fit::check(Needs::of(&known.spec), self.offer(container)).is_err() {
             return false;
         }
         let mut placed = (*known).clone();
@@ -149,15 +144,6 @@ impl State {
         placed.restarts = 0;
         self.replace_agent(&known, placed);
         true
-    }
-
-    /// Whether a container has what the agent asks for.
-    pub fn has_room(&self, id: ContainerId, spec: &AgentSpec) -> bool {
-        let Some(container) = self.containers.get(&id) else {
-            return false;
-        };
-        let used = self.placed(id).map(|p| p.used).unwrap_or_default();
-        spec.resources.fits(container.resources.minus(used))
     }
 
     /// Takes a report in, unless it speaks of a placement that has ended.
@@ -285,15 +271,6 @@ impl State {
     pub fn pending(&self) -> impl Iterator<Item = &Arc<Agent>> {
         self.index.pending.iter().filter_map(|id| self.agents.get(id))
     }
-}
-
-/// Whether a container is what the agent asks for. Constraints that do not parse match nothing.
-fn meets_constraints(spec: &AgentSpec, container: &Container) -> bool {
-    spec.constraints.is_empty()
-        || spec
-            .constraints
-            .parse::<Selector>()
-            .is_ok_and(|selector| container.meets(&selector))
 }
 
 impl Index {

@@ -24,6 +24,7 @@ mod discovery;
 mod engine;
 mod enroll;
 mod events;
+pub mod fit;
 mod invariants;
 mod observe;
 mod quota;

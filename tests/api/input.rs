@@ -111,6 +111,20 @@ async fn bad_input_is_refused_with_a_code_and_without_effect() {
         .json();
     assert!(near["detail"].as_str().unwrap().contains("`command`"), "{near}");
     assert_eq!(near["line"], 2);
+    let constraints = http
+        .send(
+            "POST",
+            "/api/v1/agents",
+            &[("content-type", JSON)],
+            r#"{"name":"a","command":"x","constraints":"zone=a,a b"}"#,
+        )
+        .await
+        .json();
+    let detail = constraints["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("`constraints`") && detail.contains("`a b`"),
+        "{detail}"
+    );
     manager.stop().await;
 }
 

@@ -74,7 +74,9 @@ fn a_plan_is_checked_again_when_it_is_applied() {
     let heavy = |spec: &mut AgentSpec| spec.resources.cpu_millis = 600;
     bench.deploy(1, heavy).unwrap();
     bench.deploy(2, heavy).unwrap();
-    bench.deploy(3, |spec| spec.constraints = "gpu".into()).unwrap();
+    bench
+        .deploy(3, |spec| spec.constraints = "gpu".parse().unwrap())
+        .unwrap();
     assert!(bench.place(1, 1));
     assert!(!bench.place(1, 2), "placed already");
     assert!(!bench.place(2, 1), "no room");
