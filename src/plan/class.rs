@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    fleet::{At, Fleet},
+    fleet::{At, Fleet, Followed},
     refusals,
     score::{Score, score},
 };
@@ -35,6 +35,7 @@ impl<'a> Key<'a> {
 /// A class in one plan.
 pub(super) struct Class<'a> {
     key: Key<'a>,
+    followed: Followed,
     /// The containers that are what the class asks for and had room when they were last looked at; the best
     /// first.
     heap: BinaryHeap<Reverse<Entry>>,
@@ -54,11 +55,12 @@ struct Entry {
 
 impl<'a> Class<'a> {
     pub(super) fn of(key: Key<'a>, fleet: &mut Fleet<'a>) -> Self {
-        fleet.follow(key.strategy);
+        let followed = fleet.follow(key.strategy);
         let mut class = Self {
             key,
+            followed,
             heap: BinaryHeap::new(),
-            read: fleet.rises(key.strategy).len(),
+            read: fleet.rises(followed).len(),
             waits: None,
         };
         let entries = fleet.hosts().filter_map(|(at, _)| class.entry(fleet, at));
@@ -75,15 +77,15 @@ impl<'a> Class<'a> {
         Some(Entry {
             score: score(strategy, host),
             at,
-            rise: fleet.rise(strategy, at),
+            rise: fleet.rise(self.followed, at),
         })
     }
 
     /// Pushes those that rose since the class last looked; their entries of before are void.
     fn catch_up(&mut self, fleet: &Fleet<'a>) {
-        let rises = fleet.rises(self.key.strategy);
+        let rises = fleet.rises(self.followed);
         for (at, rise) in &rises[self.read..] {
-            let last = *rise == fleet.rise(self.key.strategy, *at);
+            let last = *rise == fleet.rise(self.followed, *at);
             if last && let Some(entry) = self.entry(fleet, *at) {
                 self.heap.push(Reverse(entry));
             }
@@ -98,7 +100,7 @@ impl<'a> Class<'a> {
     /// Why there is none.
     pub(super) fn choose(&mut self, fleet: &mut Fleet<'a>) -> Result<At, Arc<str>> {
         self.catch_up(fleet);
-        let Key { needs, strategy } = self.key;
+        let (Key { needs, strategy }, followed) = (self.key, self.followed);
         while let Some(mut top) = self.heap.peek_mut() {
             let Entry {
                 score: seen,
@@ -106,7 +108,7 @@ impl<'a> Class<'a> {
                 rise,
             } = top.0;
             let host = fleet.host(at);
-            if rise != fleet.rise(strategy, at) || fit::left(needs, host.offer()).is_err() {
+            if rise != fleet.rise(followed, at) || fit::left(needs, host.offer()).is_err() {
                 // If room comes back, that is a rise.
                 PeekMut::pop(top);
                 continue;
@@ -115,11 +117,11 @@ impl<'a> Class<'a> {
             if seen == now {
                 fleet.take(at, needs.resources);
                 // What the class did itself it knows.
-                self.read = fleet.rises(strategy).len();
+                self.read = fleet.rises(followed).len();
                 top.0 = Entry {
                     score: score(strategy, fleet.host(at)),
                     at,
-                    rise: fleet.rise(strategy, at),
+                    rise: fleet.rise(followed, at),
                 };
                 return Ok(at);
             }

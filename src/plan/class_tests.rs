@@ -81,7 +81,7 @@ proptest! {
                     prop_assert_eq!(chosen, expected);
                     placed.extend(chosen.map(|at| (at, agents[n].spec.resources)));
                     // One entry each, and those that are void: one a rise.
-                    prop_assert!(class.heap.len() <= 6 + fleet.rises(key.strategy).len());
+                    prop_assert!(class.heap.len() <= 6 + fleet.rises(class.followed).len());
                 }
                 Step::Leave(n) if !placed.is_empty() => {
                     let (at, taken) = placed.swap_remove(n % placed.len());

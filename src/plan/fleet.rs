@@ -6,8 +6,6 @@
 //! where it was. A number for each container, counted up with each rise, tells entries of before from those
 //! that replaced them.
 
-use std::collections::BTreeMap;
-
 use super::{
     load::{Load, Usage},
     refusals::Refusals,
@@ -64,23 +62,28 @@ pub(super) struct Fleet<'a> {
     hosts: Vec<Host<'a>>,
     /// The others.
     closed: Refusals<'a>,
-    rises: BTreeMap<Strategy, Rises>,
+    rises: Vec<Rises>,
 }
 
 /// Which hosts became better for a strategy, or have room again.
 struct Rises {
+    strategy: Strategy,
     /// In order, with the number of the rise.
     log: Vec<(At, u32)>,
     /// How often each host rose.
     counts: Vec<u32>,
 }
 
+/// A strategy whose rises a fleet notes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Followed(usize);
+
 impl<'a> Fleet<'a> {
     pub(super) fn of(state: &'a State) -> Self {
         let mut fleet = Self {
             hosts: Vec::new(),
             closed: Refusals::default(),
-            rises: BTreeMap::new(),
+            rises: Vec::new(),
         };
         for container in state.containers(None) {
             match fit::open(container) {
@@ -112,23 +115,26 @@ impl<'a> Fleet<'a> {
     }
 
     /// Notes rises for this strategy from now on.
-    pub(super) fn follow(&mut self, strategy: Strategy) {
-        let hosts = self.hosts.len();
-        self.rises.entry(strategy).or_insert_with(|| Rises {
-            log: Vec::new(),
-            counts: vec![0; hosts],
-        });
+    pub(super) fn follow(&mut self, strategy: Strategy) -> Followed {
+        let known = self.rises.iter().position(|rises| rises.strategy == strategy);
+        Followed(known.unwrap_or_else(|| {
+            self.rises.push(Rises {
+                strategy,
+                log: Vec::new(),
+                counts: vec![0; self.hosts.len()],
+            });
+            self.rises.len() - 1
+        }))
     }
 
-    /// The hosts that rose for a strategy that is followed, each with the number of the rise.
-    pub(super) fn rises(&self, strategy: Strategy) -> &[(At, u32)] {
-        self.rises.get(&strategy).map_or(&[], |rises| &rises.log)
+    /// The hosts that rose, each with the number of the rise.
+    pub(super) fn rises(&self, Followed(n): Followed) -> &[(At, u32)] {
+        &self.rises[n].log
     }
 
-    /// How often a host rose for a strategy that is followed.
-    pub(super) fn rise(&self, strategy: Strategy, at: At) -> u32 {
-        let counts = self.rises.get(&strategy).map(|rises| &rises.counts);
-        counts.map_or(0, |counts| counts[at as usize])
+    /// How often a host rose.
+    pub(super) fn rise(&self, Followed(n): Followed, at: At) -> u32 {
+        self.rises[n].counts[at as usize]
     }
 
     /// Puts one more agent into a host.
@@ -148,8 +154,8 @@ impl<'a> Fleet<'a> {
         change(&mut host.usage);
         host.load = host.usage.load();
         let freed = !host.usage.free().fits(before.usage.free());
-        for (strategy, rises) in &mut self.rises {
-            if freed || score(*strategy, host) < score(*strategy, &before) {
+        for rises in &mut self.rises {
+            if freed || score(rises.strategy, host) < score(rises.strategy, &before) {
                 let count = &mut rises.counts[at as usize];
                 *count += 1;
                 rises.log.push((at, *count));

@@ -384,24 +384,27 @@ fn all_that_keep_one_waiting_are_counted_in_the_order_of_the_filters() {
     reason = "measures itself"
 )]
 fn plan_speed() {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
-    let mut fixture = Fixture::default();
-    for n in 1..=5_000 {
-        fixture.ready(n, "", 64_000);
+    for strategy in [Strategy::LeastLoaded, Strategy::ResourceFit] {
+        let mut fixture = Fixture::default();
+        for n in 1..=5_000 {
+            fixture.ready(n, "", 64_000);
+        }
+        for n in 1..=100_000 {
+            fixture.agent_by(n, strategy, "", 100);
+        }
+        let (started, mut placed, mut planning) = (Instant::now(), 0, Duration::ZERO);
+        while placed < 100_000 {
+            let begun = Instant::now();
+            let plan = place(&fixture.state, 1_000);
+            planning += begun.elapsed();
+            placed += plan.placements.len();
+            fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
+        }
+        let all = started.elapsed();
+        println!(
+            "{strategy:?}: 100,000 placements among 5,000 containers planned in {planning:?}, with apply {all:?}"
+        );
     }
-    for n in 1..=100_000 {
-        fixture.agent(n, "", 100);
-    }
-    let (started, mut placed) = (Instant::now(), 0);
-    let mut planning = std::time::Duration::ZERO;
-    while placed < 100_000 {
-        let begun = Instant::now();
-        let plan = place(&fixture.state, 1_000);
-        planning += begun.elapsed();
-        placed += plan.placements.len();
-        fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
-    }
-    let all = started.elapsed();
-    println!("100,000 placements among 5,000 containers: planned in {planning:?}, with apply {all:?}");
 }
