@@ -39,10 +39,11 @@ impl fmt::Display for Verdict<'_> {
             Self::Here => f.write_str("the agent is placed here"),
             Self::Fits { load } => write!(
                 f,
-                "fits: {}.{} % in use, {} agents",
+                "fits: {}.{} % in use, {} {}",
                 load.share / 10_000,
                 load.share / 1_000 % 10,
-                load.agents
+                load.agents,
+                if load.agents == 1 { "agent" } else { "agents" }
             ),
             Self::Refused(why) => why.fmt(f),
         }

@@ -167,7 +167,10 @@ fn room<'a>(needs: Needs<'a>, offer: Offer<'a>) -> Result<(), Why<'a>> {
 impl fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotReady { state, reason } => write!(f, "is not ready but {state:?}: {reason}"),
+            Self::NotReady { state, reason } => {
+                let state = format!("{state:?}").to_lowercase();
+                write!(f, "is not ready but {state}: {reason}")
+            }
             Self::Cordoned { reason: "" } => f.write_str("is cordoned"),
             Self::Cordoned { reason } => write!(f, "is cordoned: {reason}"),
             Self::Unhealthy => f.write_str(
@@ -202,7 +205,12 @@ impl Why<'_> {
             Self::Unhealthy => format!("{n} {is} unhealthy"),
             Self::Mismatch { constraints } => format!("{n} {does} not match `{constraints}`"),
             Self::NoRoom { needs, free } => {
-                format!("{n} {has} no room (needs {needs}, at most {free} free)")
+                let apart = if needs.fits(*free) {
+                    ", not in one container"
+                } else {
+                    ""
+                };
+                format!("{n} {has} no room (needs {needs}, at most {free} free{apart})")
             }
         }
     }
