@@ -26,3 +26,5 @@ pub use self::{
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod script_tests;
