@@ -6,16 +6,16 @@ use tokio::sync::watch;
 
 use super::{Deps, LivenessTable, Replica, Scanning};
 use crate::{
-    command::{AgentCommand, Command, ContainerCommand, Proposal, Reply},
+    command::{Command, Reply},
     consensus::{Leadership, ProposeError},
     engine::EngineAccess,
-    model::{AgentId, AgentSpec, Capabilities, ContainerId, Labels, Millis, Resources, Revision},
+    model::{ContainerId, FoundState, Revision},
     plan::Windows,
     probe::Prober,
-    state::State,
+    state::{State, bench::StateBench},
 };
 
-pub(super) const TERM: u64 = 3;
+pub(super) use crate::state::bench::TERM;
 
 /// No scans but those that are asked for.
 pub(super) fn scanning() -> Scanning {
@@ -33,7 +33,7 @@ pub(super) struct Alone {
 }
 
 struct Inner {
-    state: Mutex<Arc<State>>,
+    bench: Mutex<StateBench>,
     proposed: Mutex<Vec<Command>>,
     applied: watch::Sender<Revision>,
     leadership: watch::Sender<Option<Leadership>>,
@@ -44,7 +44,7 @@ impl Alone {
     pub(super) fn new() -> Self {
         Self {
             inner: Arc::new(Inner {
-                state: Mutex::default(),
+                bench: Mutex::default(),
                 proposed: Mutex::default(),
                 applied: watch::Sender::new(0),
                 leadership: watch::Sender::new(None),
@@ -65,20 +65,17 @@ impl Alone {
 
     /// Applies a command that did not come from a loop.
     pub(super) fn apply(&self, command: Command) -> Reply {
-        let mut state = self.inner.state.lock().unwrap();
-        let mut next = (**state).clone();
-        let revision = next.revision() + 1;
-        let proposal = Proposal {
-            at: Millis(revision),
-            key: None,
-            command,
-        };
-        let reply = next.apply(revision, TERM, &proposal);
-        next.check().unwrap();
-        *state = Arc::new(next);
-        drop(state);
+        self.change(|bench| bench.reply(None, command))
+    }
+
+    /// Changes the state at once.
+    fn change<T>(&self, change: impl FnOnce(&mut StateBench) -> T) -> T {
+        let mut bench = self.inner.bench.lock().unwrap();
+        let changed = change(&mut bench);
+        let revision = bench.revision;
+        drop(bench);
         self.inner.applied.send_replace(revision);
-        reply
+        changed
     }
 
     /// What the loops proposed so far.
@@ -101,68 +98,17 @@ impl Alone {
     }
 
     pub(super) fn ready(&self, id: ContainerId, boot: u64) {
-        if self.state().container(id).is_none() {
-            self.apply(Command::Container(ContainerCommand::Register {
-                id,
-                name: format!("c{}", id.0).parse().unwrap(),
-                labels: Labels::default(),
-            }))
-            .result
-            .unwrap();
-        }
-        self.apply(Command::Container(ContainerCommand::Connect {
-            id,
-            boot,
-            address: "127.0.0.1:1".into(),
-            engine_container: None,
-            labels: Labels::default(),
-            capabilities: Capabilities::default(),
-            resources: Resources {
-                cpu_millis: 1_000,
-                memory_bytes: 1 << 30,
-            },
-        }))
-        .result
-        .unwrap();
+        self.change(|bench| {
+            if bench.state.container(id).is_none() {
+                bench.register(id.0, &format!("c{}", id.0)).unwrap();
+            }
+            bench.connect(id.0, boot, None).unwrap();
+        });
     }
 
     /// Its engine reports it paused.
     pub(super) fn pause(&self, id: ContainerId) {
-        let engine = crate::model::EngineId(1);
-        self.apply(Command::Engine(crate::command::EngineCommand::Add {
-            id: engine,
-            name: "e".parse().unwrap(),
-            url: "unix:///nowhere".parse().unwrap(),
-        }));
-        let known = self.state().container(id).unwrap().clone();
-        let connect = ContainerCommand::Connect {
-            id,
-            boot: known.boot,
-            address: "127.0.0.1:1".into(),
-            engine_container: Some("ab12".into()),
-            labels: Labels::default(),
-            capabilities: Capabilities::default(),
-            resources: known.resources,
-        };
-        self.apply(Command::Container(connect)).result.unwrap();
-        let found = crate::model::Found {
-            id: ContainerId(99),
-            container: "ab12".into(),
-            name: known.name.clone(),
-            image: String::new(),
-            labels: Labels::default(),
-            networks: None,
-            health: None,
-            state: crate::model::FoundState::Paused,
-            detail: "paused".into(),
-        };
-        self.apply(Command::Container(ContainerCommand::Observe {
-            engine,
-            as_of: 0,
-            found: vec![found],
-        }))
-        .result
-        .unwrap();
+        self.change(|bench| bench.observe_known(id.0, FoundState::Paused, None));
     }
 
     /// A change that no loop cares about.
@@ -177,16 +123,7 @@ impl Alone {
     }
 
     pub(super) fn deploy(&self, id: u64, constraints: &str) {
-        let spec: AgentSpec = serde_json::from_value(serde_json::json!({
-            "name": format!("a{id}"), "command": "/bin/true", "constraints": constraints,
-        }))
-        .unwrap();
-        self.apply(Command::Agent(AgentCommand::Deploy {
-            id: AgentId(id),
-            spec,
-        }))
-        .result
-        .unwrap();
+        self.change(|bench| bench.waiting(id, constraints, 0));
     }
 }
 
@@ -201,7 +138,7 @@ impl Replica for Alone {
     }
 
     fn state(&self) -> Arc<State> {
-        self.inner.state.lock().unwrap().clone()
+        Arc::new(self.inner.bench.lock().unwrap().state.clone())
     }
 
     fn watch_applied(&self) -> watch::Receiver<Revision> {

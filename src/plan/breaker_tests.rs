@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::fixture::{Fixture, container_id};
+use crate::{model::ContainerId, state::bench::StateBench};
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -13,9 +13,9 @@ struct Fleet {
 
 impl Fleet {
     fn of(size: u64) -> Self {
-        let mut fixture = Fixture::default();
-        (1..=size).for_each(|n| fixture.ready(n, "", 1000));
-        let all = (1..=size).map(|n| (**fixture.state.container(container_id(n)).unwrap()).clone());
+        let mut bench = StateBench::default();
+        (1..=size).for_each(|n| bench.ready_with(n, "", 1000));
+        let all = (1..=size).map(|n| (**bench.state.container(ContainerId(n)).unwrap()).clone());
         Self {
             breaker: Breaker::default(),
             containers: all.map(|container| (container, Quiet::default())).collect(),

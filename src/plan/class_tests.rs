@@ -3,8 +3,7 @@ use proptest::prelude::{Strategy as Generator, any, prop_assert, prop_assert_eq,
 use super::*;
 use crate::{
     model::{Agent, Resources},
-    plan::fixture::Fixture,
-    state::State,
+    state::{State, bench::StateBench},
 };
 
 fn resources(cpu_millis: u64) -> Resources {
@@ -27,10 +26,10 @@ fn best<'a>(key: Key<'a>, fleet: &Fleet<'a>) -> Option<At> {
 
 /// Containers of different sizes, and one waiting agent a class.
 fn state() -> State {
-    let mut fixture = Fixture::default();
+    let mut bench = StateBench::default();
     for n in 1..=6 {
         let labels = if n % 2 == 0 { "zone=a" } else { "" };
-        fixture.ready(n, labels, 400 + 100 * (n % 3));
+        bench.ready_with(n, labels, 400 + 100 * (n % 3));
     }
     let classes = [
         (Strategy::LeastLoaded, "", 100),
@@ -40,9 +39,9 @@ fn state() -> State {
         (Strategy::ResourceFit, "zone=a", 300),
     ];
     for (n, (strategy, constraints, cpu_millis)) in (1..).zip(classes) {
-        fixture.agent_by(n, strategy, constraints, cpu_millis);
+        bench.waiting_by(n, strategy, constraints, cpu_millis);
     }
-    fixture.state
+    bench.state
 }
 
 #[derive(Debug, Clone)]
@@ -95,10 +94,10 @@ proptest! {
 
 #[test]
 fn who_waited_is_placed_once_room_is_back_and_told_anew_before() {
-    let mut fixture = Fixture::default();
-    fixture.ready(1, "", 500);
-    fixture.agent(1, "", 400);
-    let state = fixture.state;
+    let mut bench = StateBench::default();
+    bench.ready_with(1, "", 500);
+    bench.waiting(1, "", 400);
+    let state = bench.state;
     let agent = state.pending().next().unwrap();
     let mut fleet = Fleet::of(&state);
     let key = Key::of(&agent.spec);

@@ -125,7 +125,7 @@ pub fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::fixture::{Fixture, container_id};
+    use crate::{model::ContainerId, state::bench::StateBench};
 
     const fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -159,9 +159,9 @@ mod tests {
 
     #[test]
     fn one_of_many_is_suspect_and_no_more_but_comes_back() {
-        let mut fixture = Fixture::default();
-        fixture.ready(1, "", 1000);
-        let mut container = (**fixture.state.container(container_id(1)).unwrap()).clone();
+        let mut bench = StateBench::default();
+        bench.ready_with(1, "", 1000);
+        let mut container = (**bench.state.container(ContainerId(1)).unwrap()).clone();
         let among_many = |container: &Container, silence, back_for| {
             let judged = judge(
                 container,
@@ -185,9 +185,9 @@ mod tests {
 
     #[test]
     fn a_container_goes_down_step_by_step_or_at_once_and_comes_back() {
-        let mut fixture = Fixture::default();
-        fixture.ready(1, "", 1000);
-        let mut container = (**fixture.state.container(container_id(1)).unwrap()).clone();
+        let mut bench = StateBench::default();
+        bench.ready_with(1, "", 1000);
+        let mut container = (**bench.state.container(ContainerId(1)).unwrap()).clone();
         assert_eq!(judged(&container, 0, 0), None);
         assert_eq!(judged(&container, 4, 0), Some((ContainerState::Suspect, false)));
         assert_eq!(judged(&container, 60, 0), Some((ContainerState::Lost, true)));
@@ -208,9 +208,9 @@ mod tests {
 
     #[test]
     fn who_has_no_runner_is_not_judged() {
-        let mut fixture = Fixture::default();
-        fixture.ready(1, "", 1000);
-        let mut container = (**fixture.state.container(container_id(1)).unwrap()).clone();
+        let mut bench = StateBench::default();
+        bench.ready_with(1, "", 1000);
+        let mut container = (**bench.state.container(ContainerId(1)).unwrap()).clone();
         container.boot = 0;
         container.state = ContainerState::Lost;
         container.fenced = true;

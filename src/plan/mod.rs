@@ -25,6 +25,4 @@ pub use self::{
 };
 
 #[cfg(test)]
-mod fixture;
-#[cfg(test)]
 mod script_tests;

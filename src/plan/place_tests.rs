@@ -1,12 +1,9 @@
 use super::*;
 use crate::{
     command::{AgentCommand, Command, Condition, ContainerCommand, Outcome},
-    model::{Agent, Assessment, HealthStatus, Strategy},
-    plan::{
-        Verdict, explain,
-        fixture::{Fixture, container_id},
-    },
-    state::fit::Why,
+    model::{Agent, Assessment, ContainerId, FoundState, HealthStatus, Strategy},
+    plan::{Verdict, explain},
+    state::{bench::StateBench, fit::Why},
 };
 
 fn chosen(plan: &Plan) -> Vec<(u64, u64)> {
@@ -17,60 +14,60 @@ fn chosen(plan: &Plan) -> Vec<(u64, u64)> {
 }
 
 /// What is said of the container `c<n>`.
-fn verdict<'a>(fixture: &'a Fixture, agent: &'a Agent, n: u64) -> Verdict<'a> {
-    let mut told = explain(&fixture.state, agent).into_iter();
-    told.find(|(id, _)| *id == container_id(n)).unwrap().1
+fn verdict<'a>(bench: &'a StateBench, agent: &'a Agent, n: u64) -> Verdict<'a> {
+    let mut told = explain(&bench.state, agent).into_iter();
+    told.find(|(id, _)| *id == ContainerId(n)).unwrap().1
 }
 
 #[test]
 fn the_least_loaded_is_chosen_and_the_plan_counts_itself() {
-    let mut fixture = Fixture::default();
+    let mut bench = StateBench::default();
     for n in 1..=3 {
-        fixture.ready(n, "", 1_000);
+        bench.ready_with(n, "", 1_000);
     }
     for n in 1..=7 {
-        fixture.agent(n, "", 100);
+        bench.waiting(n, "", 100);
     }
-    let plan = place(&fixture.state, 100);
+    let plan = place(&bench.state, 100);
     assert_eq!(
         chosen(&plan),
         [(1, 1), (2, 2), (3, 3), (4, 1), (5, 2), (6, 3), (7, 1)]
     );
     assert_eq!(
         plan,
-        place(&fixture.state, 100),
+        place(&bench.state, 100),
         "a plan is a function of the state"
     );
 
-    let reply = fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
+    let reply = bench.reply(None, Command::Agent(AgentCommand::Place(plan.placements)));
     assert_eq!(reply.result, Ok(Outcome::Placed { made: 7, refused: 0 }));
-    fixture.agent(8, "", 100);
-    assert_eq!(chosen(&place(&fixture.state, 100)), [(8, 2)]);
+    bench.waiting(8, "", 100);
+    assert_eq!(chosen(&place(&bench.state, 100)), [(8, 2)]);
 }
 
 #[test]
 fn a_bigger_container_takes_a_bigger_share() {
-    let mut fixture = Fixture::default();
-    fixture.ready(1, "", 1_000);
-    fixture.ready(2, "", 3_000);
+    let mut bench = StateBench::default();
+    bench.ready_with(1, "", 1_000);
+    bench.ready_with(2, "", 3_000);
     for n in 1..=40 {
-        fixture.agent(n, "", 100);
+        bench.waiting(n, "", 100);
     }
-    let plan = place(&fixture.state, 100);
+    let plan = place(&bench.state, 100);
     let on_big = chosen(&plan).iter().filter(|(_, c)| *c == 2).count();
     assert_eq!((plan.placements.len(), on_big), (40, 30));
 }
 
 #[test]
 fn agents_that_ask_for_nothing_spread_by_number() {
-    let mut fixture = Fixture::default();
+    let mut bench = StateBench::default();
     for n in 1..=4 {
-        fixture.ready(n, "", 0);
+        bench.ready_with(n, "", 0);
     }
     for n in 1..=8 {
-        fixture.agent(n, "", 0);
+        bench.waiting(n, "", 0);
     }
-    let mut on: Vec<_> = chosen(&place(&fixture.state, 100))
+    let mut on: Vec<_> = chosen(&place(&bench.state, 100))
         .iter()
         .map(|(_, c)| *c)
         .collect();
@@ -80,30 +77,30 @@ fn agents_that_ask_for_nothing_spread_by_number() {
 
 #[test]
 fn who_fits_nowhere_is_told_why() {
-    let mut fixture = Fixture::default();
-    fixture.agent(1, "", 100);
-    let reason = |fixture: &Fixture| place(&fixture.state, 9).waiting[0].reason.to_string();
-    assert_eq!(reason(&fixture), "no container has joined yet");
+    let mut bench = StateBench::default();
+    bench.waiting(1, "", 100);
+    let reason = |bench: &StateBench| place(&bench.state, 9).waiting[0].reason.to_string();
+    assert_eq!(reason(&bench), "no container has joined yet");
 
-    fixture.ready(1, "gpu=yes", 200);
-    fixture.ready(2, "", 900);
-    fixture.ready(3, "", 900);
-    let placements = place(&fixture.state, 9).placements;
-    fixture.apply(Command::Agent(AgentCommand::Place(placements)));
-    fixture.agent(2, "gpu", 500);
+    bench.ready_with(1, "gpu=yes", 200);
+    bench.ready_with(2, "", 900);
+    bench.ready_with(3, "", 900);
+    let placements = place(&bench.state, 9).placements;
+    bench.reply(None, Command::Agent(AgentCommand::Place(placements)));
+    bench.waiting(2, "gpu", 500);
     assert_eq!(
-        reason(&fixture),
+        reason(&bench),
         "3 containers: 2 do not match `gpu`, 1 has no room (needs 500m CPU and 0 MiB, at most 100m CPU and 1024 MiB free)"
     );
 }
 
 #[test]
 fn what_a_runner_declared_or_found_can_be_asked_for() {
-    let mut fixture = Fixture::default();
-    fixture.ready(1, "", 900);
-    fixture.ready(2, "", 900);
-    fixture.agent(1, "capability/camera,interpreter/python3", 100);
-    let reason = place(&fixture.state, 9).waiting[0].reason.to_string();
+    let mut bench = StateBench::default();
+    bench.ready_with(1, "", 900);
+    bench.ready_with(2, "", 900);
+    bench.waiting(1, "capability/camera,interpreter/python3", 100);
+    let reason = place(&bench.state, 9).waiting[0].reason.to_string();
     assert_eq!(
         reason,
         "2 containers: 2 do not match `capability/camera,interpreter/python3`"
@@ -114,63 +111,61 @@ fn what_a_runner_declared_or_found_can_be_asked_for() {
         declared: vec!["camera".into()],
         ..Assessment::default()
     };
-    let (id, boot) = (container_id(2), 1);
-    fixture.apply(Command::Container(ContainerCommand::Assess {
-        id,
-        boot,
-        assessment,
-    }));
-    let plan = place(&fixture.state, 9);
+    let (id, boot) = (ContainerId(2), 1);
+    bench.reply(
+        None,
+        Command::Container(ContainerCommand::Assess { id, boot, assessment }),
+    );
+    let plan = place(&bench.state, 9);
     assert_eq!(chosen(&plan), [(1, 2)]);
-    let agent = fixture.state.agent(AgentId(1)).unwrap();
+    let agent = bench.state.agent(AgentId(1)).unwrap();
     assert_eq!(
-        verdict(&fixture, agent, 1).to_string(),
+        verdict(&bench, agent, 1).to_string(),
         "does not match `capability/camera,interpreter/python3`"
     );
-    assert!(verdict(&fixture, agent, 2).to_string().starts_with("fits"));
-    let reply = fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
+    assert!(verdict(&bench, agent, 2).to_string().starts_with("fits"));
+    let reply = bench.reply(None, Command::Agent(AgentCommand::Place(plan.placements)));
     assert_eq!(reply.result, Ok(Outcome::Placed { made: 1, refused: 0 }));
     // Apply asks again: the container may have changed since the plan.
-    fixture.agent(2, "capability/camera", 100);
-    let plan = place(&fixture.state, 9);
+    bench.waiting(2, "capability/camera", 100);
+    let plan = place(&bench.state, 9);
     let assessment = Assessment {
         number: 2,
         ..Assessment::default()
     };
-    fixture.apply(Command::Container(ContainerCommand::Assess {
-        id,
-        boot,
-        assessment,
-    }));
-    let reply = fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
+    bench.reply(
+        None,
+        Command::Container(ContainerCommand::Assess { id, boot, assessment }),
+    );
+    let reply = bench.reply(None, Command::Agent(AgentCommand::Place(plan.placements)));
     assert_eq!(reply.result, Ok(Outcome::Placed { made: 0, refused: 1 }));
 }
 
 #[test]
 fn one_that_fits_nowhere_does_not_stand_in_the_way() {
-    let mut fixture = Fixture::default();
-    fixture.ready(1, "", 1_000);
+    let mut bench = StateBench::default();
+    bench.ready_with(1, "", 1_000);
     for n in 1..=50 {
-        fixture.agent(n, "zone=nowhere", 0);
+        bench.waiting(n, "zone=nowhere", 0);
     }
-    fixture.agent(51, "", 100);
-    let plan = place(&fixture.state, 1);
+    bench.waiting(51, "", 100);
+    let plan = place(&bench.state, 1);
     assert_eq!(chosen(&plan), [(51, 1)]);
     assert_eq!(plan.waiting.len(), 50);
 }
 
 #[test]
 fn a_plan_never_overfills() {
-    let mut fixture = Fixture::default();
-    fixture.ready(1, "", 1_000);
-    fixture.ready(2, "", 250);
+    let mut bench = StateBench::default();
+    bench.ready_with(1, "", 1_000);
+    bench.ready_with(2, "", 250);
     for n in 1..=20 {
-        fixture.agent(n, "", if n % 2 == 0 { 100 } else { 130 });
+        bench.waiting(n, "", if n % 2 == 0 { 100 } else { 130 });
     }
-    let plan = place(&fixture.state, 100);
+    let plan = place(&bench.state, 100);
     let planned = u32::try_from(plan.placements.len()).unwrap();
     assert!(planned >= 9 && !plan.waiting.is_empty());
-    let reply = fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
+    let reply = bench.reply(None, Command::Agent(AgentCommand::Place(plan.placements)));
     assert_eq!(
         reply.result,
         Ok(Outcome::Placed {
@@ -178,19 +173,19 @@ fn a_plan_never_overfills() {
             refused: 0
         })
     );
-    assert!(place(&fixture.state, 100).placements.is_empty());
+    assert!(place(&bench.state, 100).placements.is_empty());
 }
 
 #[test]
 fn explain_has_a_word_for_every_container() {
-    let mut fixture = Fixture::default();
-    fixture.ready(1, "gpu=yes", 1_000);
-    fixture.ready(2, "", 1_000);
-    fixture.ready(3, "gpu=yes", 10);
-    fixture.agent(1, "gpu", 100);
-    let agent = fixture.state.pending().next().unwrap().clone();
-    let words: Vec<_> = explain(&fixture.state, &agent);
-    assert!(matches!(words[0], (id, Verdict::Fits { .. }) if id == container_id(1)));
+    let mut bench = StateBench::default();
+    bench.ready_with(1, "gpu=yes", 1_000);
+    bench.ready_with(2, "", 1_000);
+    bench.ready_with(3, "gpu=yes", 10);
+    bench.waiting(1, "gpu", 100);
+    let agent = bench.state.pending().next().unwrap().clone();
+    let words: Vec<_> = explain(&bench.state, &agent);
+    assert!(matches!(words[0], (id, Verdict::Fits { .. }) if id == ContainerId(1)));
     assert_eq!(words[1].1.to_string(), "does not match `gpu`");
     assert_eq!(
         words[2].1.to_string(),
@@ -210,122 +205,125 @@ fn explain_has_a_word_for_every_container() {
                 "free": {"cpu_millis": 10, "memory_bytes": 1 << 30}},
         ])
     );
-    let plan = place(&fixture.state, 1);
-    fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
-    let agent = fixture.state.agent(agent.id).unwrap().clone();
-    assert_eq!(explain(&fixture.state, &agent)[0].1, Verdict::Here);
+    let plan = place(&bench.state, 1);
+    bench.reply(None, Command::Agent(AgentCommand::Place(plan.placements)));
+    let agent = bench.state.agent(agent.id).unwrap().clone();
+    assert_eq!(explain(&bench.state, &agent)[0].1, Verdict::Here);
 }
 
 #[test]
 fn an_unhealthy_container_keeps_its_agents_and_gets_no_new_ones() {
-    let mut fixture = Fixture::default();
-    fixture.ready(1, "", 1_000);
-    fixture.agent(1, "", 100);
-    let placements = place(&fixture.state, 9).placements;
-    fixture.apply(Command::Agent(AgentCommand::Place(placements)));
-    fixture.health(1, HealthStatus::Unhealthy);
-    let kept = fixture.state.agents(None).next().unwrap().clone();
-    assert_eq!(kept.container, Some(container_id(1)));
+    let mut bench = StateBench::default();
+    bench.ready_with(1, "", 1_000);
+    bench.waiting(1, "", 100);
+    let placements = place(&bench.state, 9).placements;
+    bench.reply(None, Command::Agent(AgentCommand::Place(placements)));
+    bench.observe_known(1, FoundState::Running, Some(HealthStatus::Unhealthy));
+    let kept = bench.state.agents(None).next().unwrap().clone();
+    assert_eq!(kept.container, Some(ContainerId(1)));
 
-    fixture.agent(2, "", 100);
-    let plan = place(&fixture.state, 9);
+    bench.waiting(2, "", 100);
+    let plan = place(&bench.state, 9);
     assert!(plan.placements.is_empty());
     assert_eq!(
         &*plan.waiting[0].reason,
         "no container takes agents: 1 is unhealthy"
     );
-    let waiting = fixture.state.pending().next().unwrap().clone();
-    assert_eq!(verdict(&fixture, &waiting, 1), Verdict::Refused(Why::Unhealthy));
+    let waiting = bench.state.pending().next().unwrap().clone();
+    assert_eq!(verdict(&bench, &waiting, 1), Verdict::Refused(Why::Unhealthy));
     // A plan made while it was well comes too late.
     let late = Placement {
         agent: waiting.id,
         version: waiting.version,
-        container: container_id(1),
+        container: ContainerId(1),
     };
-    fixture.apply(Command::Agent(AgentCommand::Place(vec![late])));
-    assert_eq!(fixture.state.pending().count(), 1);
+    bench.reply(None, Command::Agent(AgentCommand::Place(vec![late])));
+    assert_eq!(bench.state.pending().count(), 1);
 
-    fixture.health(1, HealthStatus::Starting);
-    assert_eq!(chosen(&place(&fixture.state, 9)), [(2, 1)]);
+    bench.observe_known(1, FoundState::Running, Some(HealthStatus::Starting));
+    assert_eq!(chosen(&place(&bench.state, 9)), [(2, 1)]);
 }
 
 #[test]
 fn a_cordoned_container_gets_nothing_new_and_says_so() {
-    let mut fixture = Fixture::default();
-    fixture.ready(1, "", 1_000);
-    fixture.ready(2, "", 1_000);
-    fixture.agent(1, "", 100);
-    let cordon = |fixture: &mut Fixture, n, reason: &str| {
+    let mut bench = StateBench::default();
+    bench.ready_with(1, "", 1_000);
+    bench.ready_with(2, "", 1_000);
+    bench.waiting(1, "", 100);
+    let cordon = |bench: &mut StateBench, n, reason: &str| {
         let command = ContainerCommand::Cordon {
-            id: container_id(n),
+            id: ContainerId(n),
             reason: reason.into(),
             condition: Condition::Any,
         };
-        fixture.apply(Command::Container(command)).result.unwrap();
+        bench.reply(None, Command::Container(command)).result.unwrap();
     };
-    cordon(&mut fixture, 1, "its disk is failing");
-    assert_eq!(chosen(&place(&fixture.state, 9)), [(1, 2)]);
-    let agent = fixture.state.pending().next().unwrap().clone();
+    cordon(&mut bench, 1, "its disk is failing");
+    assert_eq!(chosen(&place(&bench.state, 9)), [(1, 2)]);
+    let agent = bench.state.pending().next().unwrap().clone();
     assert_eq!(
-        verdict(&fixture, &agent, 1).to_string(),
+        verdict(&bench, &agent, 1).to_string(),
         "is cordoned: its disk is failing"
     );
-    assert!(matches!(verdict(&fixture, &agent, 2), Verdict::Fits { .. }));
+    assert!(matches!(verdict(&bench, &agent, 2), Verdict::Fits { .. }));
 
-    fixture.agent(2, "", 5_000);
+    bench.waiting(2, "", 5_000);
     assert_eq!(
-        &*place(&fixture.state, 9).waiting[0].reason,
+        &*place(&bench.state, 9).waiting[0].reason,
         "2 containers: 1 is cordoned, 1 has no room (needs 5000m CPU and 0 MiB, at most 900m CPU and 1024 MiB free)"
     );
-    cordon(&mut fixture, 2, "");
-    let plan = place(&fixture.state, 9);
+    cordon(&mut bench, 2, "");
+    let plan = place(&bench.state, 9);
     assert!(plan.placements.is_empty());
     assert_eq!(
         &*plan.waiting[0].reason,
         "no container takes agents: 2 are cordoned"
     );
-    assert_eq!(verdict(&fixture, &agent, 2).to_string(), "is cordoned");
+    assert_eq!(verdict(&bench, &agent, 2).to_string(), "is cordoned");
 }
 
 #[test]
 fn resource_fit_fills_one_before_it_opens_the_next() {
-    let mut fixture = Fixture::default();
+    let mut bench = StateBench::default();
     for n in 1..=3 {
-        fixture.ready(n, "", 1_000);
+        bench.ready_with(n, "", 1_000);
     }
     // One is in use already, and not the first.
-    fixture.agent(1, "", 100);
-    fixture.agent(2, "", 100);
-    let placements = place(&fixture.state, 9).placements;
+    bench.waiting(1, "", 100);
+    bench.waiting(2, "", 100);
+    let placements = place(&bench.state, 9).placements;
     let only = placements[1..].to_vec();
-    assert_eq!(only[0].container, container_id(2));
-    fixture.apply(Command::Agent(AgentCommand::Place(only)));
-    let first = fixture.state.pending().next().unwrap().id;
-    fixture.apply(Command::Agent(AgentCommand::SetDesired {
-        id: first,
-        desired: crate::model::Desired::Removed,
-        condition: Condition::Any,
-    }));
+    assert_eq!(only[0].container, ContainerId(2));
+    bench.reply(None, Command::Agent(AgentCommand::Place(only)));
+    let first = bench.state.pending().next().unwrap().id;
+    bench.reply(
+        None,
+        Command::Agent(AgentCommand::SetDesired {
+            id: first,
+            desired: crate::model::Desired::Removed,
+            condition: Condition::Any,
+        }),
+    );
     for n in 10..=14 {
-        fixture.agent_by(n, Strategy::ResourceFit, "", 300);
+        bench.waiting_by(n, Strategy::ResourceFit, "", 300);
     }
-    fixture.agent_by(15, Strategy::ResourceFit, "", 100);
-    fixture.agent(16, "", 100);
-    let plan = place(&fixture.state, 100);
+    bench.waiting_by(15, Strategy::ResourceFit, "", 100);
+    bench.waiting(16, "", 100);
+    let plan = place(&bench.state, 100);
     assert_eq!(
         chosen(&plan),
         // The sixth tops the fullest up that has room for it; the one beside it goes where most is free.
         [(10, 2), (11, 2), (12, 2), (13, 1), (14, 1), (15, 1), (16, 3)]
     );
     // What is told has the same order.
-    let waiting = fixture.state.agent(AgentId(10)).unwrap();
-    let order: Vec<_> = explain(&fixture.state, waiting)
+    let waiting = bench.state.agent(AgentId(10)).unwrap();
+    let order: Vec<_> = explain(&bench.state, waiting)
         .iter()
         .map(|(id, _)| id.0)
         .collect();
     assert_eq!(order, [2, 1, 3]);
-    let waiting = fixture.state.agent(AgentId(16)).unwrap();
-    let order: Vec<_> = explain(&fixture.state, waiting)
+    let waiting = bench.state.agent(AgentId(16)).unwrap();
+    let order: Vec<_> = explain(&bench.state, waiting)
         .iter()
         .map(|(id, _)| id.0)
         .collect();
@@ -334,35 +332,30 @@ fn resource_fit_fills_one_before_it_opens_the_next() {
 
 #[test]
 fn all_that_keep_one_waiting_are_counted_in_the_order_of_the_filters() {
-    let mut fixture = Fixture::default();
-    fixture.ready(1, "gpu=yes", 10);
-    fixture.ready(2, "", 1_000);
-    fixture.ready(3, "gpu=yes", 20);
-    fixture.ready(4, "gpu=yes", 1_000);
-    fixture.ready(5, "gpu=yes", 1_000);
-    fixture.health(4, HealthStatus::Unhealthy);
-    fixture
+    let mut bench = StateBench::default();
+    bench.ready_with(1, "gpu=yes", 10);
+    bench.ready_with(2, "", 1_000);
+    bench.ready_with(3, "gpu=yes", 20);
+    bench.ready_with(4, "gpu=yes", 1_000);
+    bench.ready_with(5, "gpu=yes", 1_000);
+    bench.observe_known(4, FoundState::Running, Some(HealthStatus::Unhealthy));
+    bench
         .apply(Command::Container(ContainerCommand::Cordon {
-            id: container_id(5),
+            id: ContainerId(5),
             reason: String::new(),
             condition: Condition::Any,
         }))
-        .result
         .unwrap();
-    fixture.apply(Command::Container(ContainerCommand::Register {
-        id: container_id(6),
-        name: "c6".parse().unwrap(),
-        labels: crate::model::Labels::default(),
-    }));
-    fixture.agent(1, "gpu", 100);
+    bench.register(6, "c6").unwrap();
+    bench.waiting(1, "gpu", 100);
     assert_eq!(
-        &*place(&fixture.state, 9).waiting[0].reason,
+        &*place(&bench.state, 9).waiting[0].reason,
         "6 containers: 1 is not ready, 1 is cordoned, 1 is unhealthy, 1 does not match `gpu`, \
          2 have no room (needs 100m CPU and 0 MiB, at most 20m CPU and 1024 MiB free)"
     );
     // Each says of itself what it was counted for.
-    let agent = fixture.state.agent(AgentId(1)).unwrap();
-    let told = (1..=6).map(|n| match verdict(&fixture, agent, n) {
+    let agent = bench.state.agent(AgentId(1)).unwrap();
+    let told = (1..=6).map(|n| match verdict(&bench, agent, n) {
         Verdict::Refused(Why::NotReady { .. }) => "state",
         Verdict::Refused(Why::Cordoned { .. }) => "cordon",
         Verdict::Refused(Why::Unhealthy) => "health",
@@ -387,20 +380,23 @@ fn plan_speed() {
     use std::time::{Duration, Instant};
 
     for strategy in [Strategy::LeastLoaded, Strategy::ResourceFit] {
-        let mut fixture = Fixture::default();
+        let mut bench = StateBench {
+            unchecked: true,
+            ..StateBench::default()
+        };
         for n in 1..=5_000 {
-            fixture.ready(n, "", 64_000);
+            bench.ready_with(n, "", 64_000);
         }
         for n in 1..=100_000 {
-            fixture.agent_by(n, strategy, "", 100);
+            bench.waiting_by(n, strategy, "", 100);
         }
         let (started, mut placed, mut planning) = (Instant::now(), 0, Duration::ZERO);
         while placed < 100_000 {
             let begun = Instant::now();
-            let plan = place(&fixture.state, 1_000);
+            let plan = place(&bench.state, 1_000);
             planning += begun.elapsed();
             placed += plan.placements.len();
-            fixture.apply(Command::Agent(AgentCommand::Place(plan.placements)));
+            bench.reply(None, Command::Agent(AgentCommand::Place(plan.placements)));
         }
         let all = started.elapsed();
         println!(

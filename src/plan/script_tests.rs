@@ -10,17 +10,14 @@ use std::{
     path::Path,
 };
 
-use super::{
-    explain,
-    fixture::{Fixture, spec},
-    place,
-};
+use super::{explain, place};
 use crate::{
     command::{AgentCommand, Command, Condition, ContainerCommand, Outcome, Placement},
     model::{
         Agent, AgentId, Capabilities, Container, ContainerId, ContainerState, Desired, DisconnectPolicy,
         EventId, Labels, Resources, session::AgentReport,
     },
+    state::bench::{StateBench, spec},
 };
 
 const UPDATE: &str = "UPDATE_SCRIPTS";
@@ -28,7 +25,7 @@ const UPDATE: &str = "UPDATE_SCRIPTS";
 /// What a script has brought about so far.
 #[derive(Default)]
 struct Play {
-    fixture: Fixture,
+    bench: StateBench,
     /// The last plan, which is proposed later.
     planned: Vec<Placement>,
     /// What was answered to the command under way.
@@ -140,11 +137,10 @@ impl Play {
 
     /// Applies a command and tells what became of it.
     fn apply(&mut self, command: Command) {
-        let before = EventId::end_of(self.fixture.revision);
-        let reply = self.fixture.apply(command);
-        self.fixture.state.check().unwrap();
+        let before = EventId::end_of(self.bench.revision);
+        let reply = self.bench.reply(None, command);
         let at = reply.revision;
-        let events = self.fixture.state.events(Some(before)).unwrap();
+        let events = self.bench.state.events(Some(before)).unwrap();
         match reply.result {
             Err(why) => self.say(format_args!("{at}: refused: {why}")),
             Ok(Outcome::Placed { made, refused }) => {
@@ -165,18 +161,18 @@ impl Play {
     }
 
     fn found(&self, name: &str) -> Container {
-        let found = self.fixture.state.find_container(name);
+        let found = self.bench.state.find_container(name);
         (**found.unwrap_or_else(|| panic!("there is no container `{name}`"))).clone()
     }
 
     fn agent(&self, name: &str) -> Agent {
-        let found = self.fixture.state.find_agent(name);
+        let found = self.bench.state.find_agent(name);
         (**found.unwrap_or_else(|| panic!("there is no agent `{name}`"))).clone()
     }
 
     fn container(&mut self, name: &str, mut words: Words<'_>) {
         let resources = words.resources();
-        let id = ContainerId(self.fixture.revision + 1);
+        let id = ContainerId(self.bench.revision + 1);
         let labels = words
             .pairs
             .iter()
@@ -211,7 +207,7 @@ impl Play {
         self.container_command(ContainerCommand::Judge {
             id,
             version,
-            term: self.fixture.state.term(),
+            term: self.bench.state.term(),
             state,
             fenced,
             reason: reason.into(),
@@ -227,7 +223,7 @@ impl Play {
         if words.plain.contains(&"at_least_once") {
             spec.on_disconnect = DisconnectPolicy::AtLeastOnce;
         }
-        let id = AgentId(self.fixture.revision + 1);
+        let id = AgentId(self.bench.revision + 1);
         self.apply(Command::Agent(AgentCommand::Deploy { id, spec }));
     }
 
@@ -246,7 +242,7 @@ impl Play {
             Some(other) => (self.found(other).id, self.found(other).boot),
             None => {
                 let id = agent.container.unwrap();
-                (id, self.fixture.state.container(id).unwrap().boot)
+                (id, self.bench.state.container(id).unwrap().boot)
             }
         };
         let report = AgentReport {
@@ -264,21 +260,14 @@ impl Play {
     }
 
     fn plan(&mut self) {
-        let plan = place(&self.fixture.state, 1_000);
+        let plan = place(&self.bench.state, 1_000);
         for placement in &plan.placements {
-            let agent = self
-                .fixture
-                .state
-                .agent(placement.agent)
-                .unwrap()
-                .spec
-                .name
-                .clone();
+            let agent = self.bench.state.agent(placement.agent).unwrap().spec.name.clone();
             let container = self.name_of(placement.container);
             self.say(format_args!("{agent} to {container}"));
         }
         for waiting in &plan.waiting {
-            let agent = self.fixture.state.agent(waiting.agent).unwrap().spec.name.clone();
+            let agent = self.bench.state.agent(waiting.agent).unwrap().spec.name.clone();
             self.say(format_args!("{agent} waits: {}", waiting.reason));
         }
         if plan.placements.is_empty() && plan.waiting.is_empty() {
@@ -289,7 +278,7 @@ impl Play {
 
     fn explain(&mut self, name: &str) {
         let agent = self.agent(name);
-        let state = self.fixture.state.clone();
+        let state = self.bench.state.clone();
         for (id, verdict) in explain(&state, &agent) {
             let container = self.name_of(id);
             self.say(format_args!("{container}: {verdict}"));
@@ -297,7 +286,7 @@ impl Play {
     }
 
     fn show(&mut self) {
-        let state = self.fixture.state.clone();
+        let state = self.bench.state.clone();
         for container in state.containers(None) {
             let used = state.placed(container.id).map(|placed| placed.used);
             let used = used.unwrap_or_default();
@@ -316,7 +305,7 @@ impl Play {
     }
 
     fn name_of(&self, id: ContainerId) -> String {
-        self.fixture.state.container(id).unwrap().name.to_string()
+        self.bench.state.container(id).unwrap().name.to_string()
     }
 }
 

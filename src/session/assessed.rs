@@ -127,7 +127,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::{command::Outcome, session::tests::Paper};
+    use crate::{command::Outcome, state::bench::StateBench};
 
     const ONE: ContainerId = ContainerId(1);
 
@@ -141,7 +141,7 @@ mod tests {
 
     /// A log that takes what it is told to, and the state that comes of it.
     struct Log {
-        paper: Mutex<Paper>,
+        bench: Mutex<StateBench>,
         proposed: Mutex<Vec<u64>>,
         answers: Mutex<Vec<bool>>,
     }
@@ -149,7 +149,7 @@ mod tests {
     impl Log {
         fn answering(answers: &[bool]) -> Self {
             Self {
-                paper: Mutex::new(Paper::with_containers(1)),
+                bench: Mutex::new(StateBench::with_containers(1)),
                 proposed: Mutex::default(),
                 answers: Mutex::new(answers.iter().rev().copied().collect()),
             }
@@ -164,7 +164,7 @@ mod tests {
                 self.proposed.lock().unwrap().push(assessment.number);
                 let answer = self.answers.lock().unwrap().pop();
                 if answer == Some(true) {
-                    self.paper.lock().unwrap().apply(command);
+                    self.bench.lock().unwrap().apply(command).unwrap();
                 }
                 Box::pin(async move {
                     match answer {
@@ -178,7 +178,7 @@ mod tests {
                     }
                 })
             };
-            let state = || Arc::new(self.paper.lock().unwrap().state.clone());
+            let state = || Arc::new(self.bench.lock().unwrap().state.clone());
             let run = assessed.run(state, &handle, propose);
             timeout(Duration::from_secs(60), run).await.ok()
         }

@@ -108,40 +108,46 @@ pub(super) fn replaced() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::session::FromManager, session::tests::Paper};
+    use crate::{model::session::FromManager, state::bench::StateBench};
 
     const ID: ContainerId = ContainerId(1);
 
     #[test]
     fn only_what_a_runner_can_tell_apart_makes_another_list() {
-        let mut paper = Paper::with_containers(1);
-        let (agent, epoch) = paper.agent(7, ID, "");
+        let mut bench = StateBench::with_containers(1);
+        bench.waiting(7, "", 0);
+        assert!(bench.place(7, 1));
+        let (agent, epoch) = (AgentId(7), bench.revision);
         let list = vec![(agent, epoch, true)];
-        assert_eq!(shown(&paper.state, ID), list);
-        paper.report(ID, agent, epoch, AgentState::Running);
-        assert_eq!(shown(&paper.state, ID), list);
-        paper.want(agent, Desired::Stopped);
-        assert_eq!(shown(&paper.state, ID), [(agent, epoch, false)]);
-        paper.report(ID, agent, epoch, AgentState::Stopped);
-        assert_eq!(shown(&paper.state, ID), []);
-        paper.want(agent, Desired::Running);
-        let again = paper.place(agent, ID);
+        assert_eq!(shown(&bench.state, ID), list);
+        bench.report(1, 7, AgentState::Running).unwrap();
+        assert_eq!(shown(&bench.state, ID), list);
+        bench.desire(7, Desired::Stopped).unwrap();
+        assert_eq!(shown(&bench.state, ID), [(agent, epoch, false)]);
+        bench.report(1, 7, AgentState::Stopped).unwrap();
+        assert_eq!(shown(&bench.state, ID), []);
+        bench.desire(7, Desired::Running).unwrap();
+        assert!(bench.place(7, 1));
+        let again = bench.revision;
         assert!(again > epoch);
-        assert_eq!(shown(&paper.state, ID), [(agent, again, true)]);
-        paper.report(ID, agent, again, AgentState::Failed);
-        assert_eq!(shown(&paper.state, ID), [], "it ended for good");
+        assert_eq!(shown(&bench.state, ID), [(agent, again, true)]);
+        bench.report(1, 7, AgentState::Failed).unwrap();
+        assert_eq!(shown(&bench.state, ID), [], "it ended for good");
     }
 
     #[test]
     fn a_list_always_fits_into_a_frame_and_keeps_what_was_placed_first() {
-        let mut paper = Paper::with_containers(1);
+        let mut bench = StateBench::with_containers(1);
         let large = "x".repeat(MAX_FRAME_BYTES / 3);
         // Ids against the order of placement.
         for n in [9, 8, 7] {
-            paper.agent(n, ID, &large);
+            bench.deploy(n, |spec| spec.args = vec![large.clone()]).unwrap();
+            assert!(bench.place(n, 1));
         }
-        let (small, _) = paper.agent(1, ID, "");
-        let (agents, left_out) = assignments(&paper.state, ID);
+        bench.waiting(1, "", 0);
+        assert!(bench.place(1, 1));
+        let small = AgentId(1);
+        let (agents, left_out) = assignments(&bench.state, ID);
         let ids: Vec<_> = agents.iter().map(|a| a.agent).collect();
         assert_eq!((ids, left_out), (vec![AgentId(9), AgentId(8), small], 1));
         let frame = FromManager::Desired {

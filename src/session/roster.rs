@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{AgentState, Desired},
-        session::tests::Paper,
+        state::bench::StateBench,
     };
 
     const ONE: ContainerId = ContainerId(1);
@@ -257,41 +257,44 @@ mod tests {
 
     #[test]
     fn a_look_wakes_only_sessions_whose_container_or_agents_changed() {
-        let mut paper = Paper::with_containers(2);
+        let mut bench = StateBench::with_containers(2);
         let roster = Roster::default();
         let handles = [ONE, TWO].map(|id| Arc::new(Handle::new(id, 1)));
         let _places = handles.clone().map(|handle| roster.enter(handle));
-        let look = |paper: &Paper| {
-            roster.look(&paper.state);
+        let look = |bench: &StateBench| {
+            roster.look(&bench.state);
             handles.each_ref().map(|handle| woken(handle))
         };
-        assert_eq!(look(&paper), [true, true], "the first look");
-        assert_eq!(look(&paper), [false, false]);
-        let (agent, epoch) = paper.agent(7, ONE, "");
-        assert_eq!(look(&paper), [true, false]);
-        paper.want(agent, Desired::Stopped);
+        assert_eq!(look(&bench), [true, true], "the first look");
+        assert_eq!(look(&bench), [false, false]);
+        bench.waiting(7, "", 0);
+        assert_eq!(look(&bench), [false, false]);
+        assert!(bench.place(7, 1));
+        assert_eq!(look(&bench), [true, false]);
+        bench.desire(7, Desired::Stopped).unwrap();
         assert_eq!(
-            look(&paper),
+            look(&bench),
             [true, false],
             "the set of agents is the same, one agent is not"
         );
-        paper.agent(8, TWO, "");
-        assert_eq!(look(&paper), [false, true]);
-        paper.report(ONE, agent, epoch, AgentState::Stopped);
-        assert_eq!(look(&paper), [true, false]);
-        paper.remove(ONE);
-        assert_eq!(look(&paper), [true, false]);
+        bench.waiting(8, "", 0);
+        assert!(bench.place(8, 2));
+        assert_eq!(look(&bench), [false, true]);
+        bench.report(1, 7, AgentState::Stopped).unwrap();
+        assert_eq!(look(&bench), [true, false]);
+        bench.remove(1).unwrap();
+        assert_eq!(look(&bench), [true, false]);
     }
 
     #[test]
     fn a_container_that_went_before_the_first_look_wakes_its_session() {
-        let mut paper = Paper::with_containers(1);
+        let mut bench = StateBench::with_containers(1);
         let roster = Roster::default();
         let handle = Arc::new(Handle::new(ONE, 1));
         let _place = roster.enter(handle.clone());
         assert!(handle.take_changed());
-        paper.remove(ONE);
-        roster.look(&paper.state);
+        bench.remove(1).unwrap();
+        roster.look(&bench.state);
         assert!(woken(&handle));
     }
 

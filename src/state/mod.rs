@@ -270,4 +270,6 @@ impl State {
 }
 
 #[cfg(test)]
+pub(crate) mod bench;
+#[cfg(test)]
 mod tests;

@@ -2,7 +2,6 @@
 
 mod admission;
 mod intruders;
-mod paper;
 mod sessions;
 
 use std::{
@@ -25,7 +24,6 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::paper::Paper;
 use super::{Deps, SessionServer, pulse::Heartbeat};
 use crate::{
     command::{

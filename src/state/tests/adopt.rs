@@ -2,11 +2,11 @@
 
 use super::{commands::ticket, *};
 
-fn adopt(bench: &mut Bench, id: u64, token: u64, adopted: bool) -> Result {
+fn adopt(bench: &mut StateBench, id: u64, token: u64, adopted: bool) -> Result {
     adopt_as(bench, TERM, id, token, adopted)
 }
 
-fn adopt_as(bench: &mut Bench, term: u64, id: u64, token: u64, adopted: bool) -> Result {
+fn adopt_as(bench: &mut StateBench, term: u64, id: u64, token: u64, adopted: bool) -> Result {
     bench.container_command(ContainerCommand::Adopt {
         id: ContainerId(id),
         term,
@@ -18,15 +18,15 @@ fn adopt_as(bench: &mut Bench, term: u64, id: u64, token: u64, adopted: bool) ->
 }
 
 /// A container found on an engine, and its id.
-fn lone() -> (Bench, u64) {
-    let mut bench = Bench::new();
+fn lone() -> (StateBench, u64) {
+    let mut bench = StateBench::new();
     bench.engine(1).unwrap();
     bench.observe(1, "ab", FoundState::Running).unwrap();
     let id = bench.named("ab").id.0;
     (bench, id)
 }
 
-fn tokens(bench: &Bench) -> Vec<u64> {
+fn tokens(bench: &StateBench) -> Vec<u64> {
     bench.state.join_tokens().map(|token| token.id.0).collect()
 }
 

@@ -5,8 +5,8 @@ fn lenient(spec: &mut AgentSpec) {
     spec.on_disconnect = DisconnectPolicy::AtLeastOnce;
 }
 
-fn placed(change: impl FnOnce(&mut AgentSpec)) -> Bench {
-    let mut bench = Bench::new();
+fn placed(change: impl FnOnce(&mut AgentSpec)) -> StateBench {
+    let mut bench = StateBench::new();
     bench.ready(1);
     bench.deploy(1, change).unwrap();
     assert!(bench.place(1, 1));
@@ -68,7 +68,7 @@ fn a_report_under_the_old_epoch_does_not_touch_the_new_placement() {
 
 #[test]
 fn a_plan_is_checked_again_when_it_is_applied() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     bench.ready(2);
     let heavy = |spec: &mut AgentSpec| spec.resources.cpu_millis = 600;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::command::ClusterCommand;
 
-impl Bench {
+impl StateBench {
     fn breaker(&mut self, command: ClusterCommand) -> Result {
         self.apply(Command::Cluster(command))
     }
@@ -44,7 +44,7 @@ impl Bench {
 #[test]
 fn while_the_breaker_is_open_silence_makes_nobody_lost() {
     use ContainerState::{Lost, Ready, Suspect};
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     (1..=3).for_each(|n| bench.ready(n));
     bench.judge(1, Suspect, false).unwrap();
     bench.judge(3, Lost, false).unwrap();
@@ -69,7 +69,7 @@ fn while_the_breaker_is_open_silence_makes_nobody_lost() {
 
 #[test]
 fn proof_of_death_counts_while_the_breaker_is_open() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     bench.deploy(1, |_| {}).unwrap();
     assert!(bench.place(1, 1));
@@ -86,7 +86,7 @@ fn proof_of_death_counts_while_the_breaker_is_open() {
 
 #[test]
 fn the_breaker_is_judged_by_one_leader_on_what_it_saw() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.open_breaker_as(TERM - 1, 0).unwrap_err();
     bench.open_breaker_as(TERM, 1).unwrap_err();
     assert!(bench.lift(Condition::Any).is_err(), "it is closed");
@@ -108,7 +108,7 @@ fn the_breaker_is_judged_by_one_leader_on_what_it_saw() {
 
 #[test]
 fn a_lift_says_which_breaker_it_means() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.open_breaker().unwrap();
     let version = bench.state.breaker().version;
     let refused = bench.lift(Condition::Version(vec![version + 1]));
@@ -124,7 +124,7 @@ fn a_lift_says_which_breaker_it_means() {
 #[test]
 fn a_container_knows_since_when_it_is_not_ready() {
     use ContainerState::{Lost, Ready, Suspect};
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     assert_eq!(bench.container(1).silent_since, 0);
     bench.judge(1, Suspect, false).unwrap();
@@ -142,7 +142,7 @@ fn a_container_knows_since_when_it_is_not_ready() {
 
 #[test]
 fn a_cordon_keeps_new_agents_out_and_leaves_those_that_run() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     bench.deploy(1, |_| {}).unwrap();
     bench.deploy(2, |_| {}).unwrap();
@@ -168,7 +168,7 @@ fn a_cordon_keeps_new_agents_out_and_leaves_those_that_run() {
 
 #[test]
 fn a_cordon_is_conditional_and_says_when_it_changes_nothing() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     let version = bench.container(1).version;
     let stale = Condition::Version(vec![version - 1]);
@@ -195,7 +195,7 @@ fn a_cordon_is_conditional_and_says_when_it_changes_nothing() {
 /// What an operator says of a candidate counts for the container that it turns out to be.
 #[test]
 fn a_cordoned_candidate_stays_cordoned_when_its_runner_claims_it() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.engine(1).unwrap();
     bench.observe(1, "aa", FoundState::Running).unwrap();
     let candidate = bench.named("aa").id.0;

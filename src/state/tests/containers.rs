@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn a_runner_enrols_and_connects() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     assert_eq!(
         bench.enroll(1, "web", None),
         Ok(Outcome::Enrolled(ContainerId(1)))
@@ -19,7 +19,7 @@ fn a_runner_enrols_and_connects() {
 
 #[test]
 fn a_live_runners_name_is_not_given_away() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     for state in [ContainerState::Suspect, ContainerState::Lost] {
         assert!(matches!(bench.enroll(2, "c1", None), Err(Rejection::Busy(_))));
@@ -33,7 +33,7 @@ fn a_live_runners_name_is_not_given_away() {
 /// Two runners of one name used to get certificates for one id, and ran its agents both.
 #[test]
 fn two_runners_of_one_name_never_share_an_id() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.enroll(1, "web", None).unwrap();
     assert_eq!(
         bench.enroll(2, "web", None),
@@ -50,7 +50,7 @@ fn two_runners_of_one_name_never_share_an_id() {
 
 #[test]
 fn a_name_that_an_operator_registered_keeps_its_id_for_the_first_runner() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.register(1, "web").unwrap();
     assert!(matches!(bench.register(2, "web"), Err(Rejection::Exists { .. })));
     assert_eq!(
@@ -61,7 +61,7 @@ fn a_name_that_an_operator_registered_keeps_its_id_for_the_first_runner() {
 
 #[test]
 fn a_join_token_is_needed_each_time() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     let enroll = |token, id| ContainerCommand::Enroll {
         id: ContainerId(id),
         token,
@@ -108,7 +108,7 @@ fn a_join_token_is_needed_each_time() {
 /// heartbeats that leader had acknowledged.
 #[test]
 fn a_verdict_of_another_term_or_version_is_refused() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     let version = bench.container(1).version;
     bench
@@ -124,7 +124,7 @@ fn a_verdict_of_another_term_or_version_is_refused() {
 #[test]
 fn verdicts_follow_the_life_of_a_container() {
     use ContainerState::{Candidate, Lost, Ready, Registered, Suspect};
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.register(9, "waits").unwrap();
     bench.judge(9, Ready, false).unwrap_err();
     bench.judge(9, Lost, true).unwrap_err();
@@ -148,7 +148,7 @@ fn verdicts_follow_the_life_of_a_container() {
 /// A heartbeat that was counted just before `docker kill` used to make the dead container ready.
 #[test]
 fn no_heartbeat_revives_a_container_that_is_proven_dead() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.engine(1).unwrap();
     bench.observe(1, "aa", FoundState::Running).unwrap();
     let id = bench.named("aa").id.0;
@@ -162,7 +162,7 @@ fn no_heartbeat_revives_a_container_that_is_proven_dead() {
 
 #[test]
 fn a_goodbye_frees_the_agents_of_that_start_only() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     bench.deploy(1, |_| {}).unwrap();
     assert!(bench.place(1, 1));
@@ -179,7 +179,7 @@ fn a_goodbye_frees_the_agents_of_that_start_only() {
 
 #[test]
 fn a_container_with_agents_is_not_removed() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     bench.deploy(1, |_| {}).unwrap();
     assert!(bench.place(1, 1));
@@ -209,7 +209,7 @@ fn found(number: u64, kernel: &str) -> Assessment {
 
 #[test]
 fn of_a_starts_looks_the_latest_counts_whatever_order_they_arrive_in() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.enroll(1, "c1", None).unwrap();
     bench.assess(1, 0, found(1, "a")).unwrap_err();
     bench.connect(1, 7, None).unwrap();
@@ -236,7 +236,7 @@ fn of_a_starts_looks_the_latest_counts_whatever_order_they_arrive_in() {
 
 #[test]
 fn an_assessment_beyond_all_bounds_is_kept_within_them() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     let liar = Assessment {
         memory_bytes: u64::MAX,
@@ -251,7 +251,7 @@ fn an_assessment_beyond_all_bounds_is_kept_within_them() {
 /// Whoever takes a record over has another container: what its former runner found says nothing of it.
 #[test]
 fn a_runner_that_takes_a_record_over_takes_no_assessment_over() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     bench.assess(1, 1, found(1, "a")).unwrap();
     bench.judge(1, ContainerState::Lost, true).unwrap();

@@ -41,7 +41,7 @@ fn invitation(id: u64) -> JoinToken {
     }
 }
 
-impl Bench {
+impl StateBench {
     fn discovery(&mut self, command: DiscoveryCommand) -> Result {
         self.apply(Command::Discovery(command))
     }
@@ -105,7 +105,7 @@ impl Bench {
 
 #[test]
 fn a_candidate_is_found_moves_and_goes_when_a_whole_scan_misses_it() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     let there = || met(7, "web", "10.0.0.2:7997", "aa11");
     bench.scanned(1, "10.0.0.0/28", vec![there()], vec![finding("10.0.0.3:7997")]);
     let found = bench.container(7).clone();
@@ -143,7 +143,7 @@ fn a_candidate_is_found_moves_and_goes_when_a_whole_scan_misses_it() {
 /// A stranger that called itself like a container that was still to come was found, shown and approved as that.
 #[test]
 fn a_stranger_takes_no_name_and_hides_nobody() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     let (key, alike) = ("aabbccddeeff00112233", "aabbccddeeff00119999");
     let long = "x".repeat(63);
@@ -171,7 +171,7 @@ fn a_stranger_takes_no_name_and_hides_nobody() {
 /// It was approved, and had not joined yet when a scan with a bad moment missed it.
 #[test]
 fn an_approved_candidate_outlives_a_scan_that_misses_it() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     let there = vec![
         met(2, "web", "10.0.0.2:7997", "aa"),
         met(3, "other", "10.0.0.3:7997", "bb"),
@@ -189,7 +189,7 @@ fn an_approved_candidate_outlives_a_scan_that_misses_it() {
 /// Places that could not be looked at, or were seen and not told of, were taken for empty.
 #[test]
 fn a_scan_that_is_not_complete_forgets_nothing() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     let there = vec![met(2, "web", "10.0.0.2:7997", "aa")];
     bench.scanned(1, "10.0.0.0/28", there, vec![finding("10.0.0.3:7997")]);
     bench.scan(2, "10.0.0.0/28").unwrap();
@@ -204,7 +204,7 @@ fn a_scan_that_is_not_complete_forgets_nothing() {
 /// Strangers that look odd by the hundred had hidden the engine that is open to all.
 #[test]
 fn an_open_engine_is_shown_however_many_strangers_there_are() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.scan(1, "10.0.0.0/16").unwrap();
     let odd = |place: String| Finding {
         kind: FindingKind::OddRunner,
@@ -238,7 +238,7 @@ fn an_open_engine_is_shown_however_many_strangers_there_are() {
 
 #[test]
 fn an_approved_candidate_becomes_its_own_record_and_no_other() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.register(1, "db").unwrap();
     bench.scanned(
         1,
@@ -282,7 +282,7 @@ fn an_approved_candidate_becomes_its_own_record_and_no_other() {
 /// The token of an approval would otherwise have let its holder in under any name.
 #[test]
 fn a_removed_candidate_takes_its_token_with_it() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.scanned(
         1,
         "10.0.0.0/28",
@@ -305,7 +305,7 @@ fn a_removed_candidate_takes_its_token_with_it() {
 
 #[test]
 fn a_scan_belongs_to_the_leader_that_runs_it() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.scan(1, "10.0.0.0/28").unwrap();
     assert!(matches!(
         bench.scan(1, "10.0.0.0/28"),
@@ -318,7 +318,7 @@ fn a_scan_belongs_to_the_leader_that_runs_it() {
     bench.progress(1, TERM, vec![], vec![]).unwrap();
 
     // A later leader neither goes on with it nor ends it as done.
-    let later = |bench: &mut Bench, command| {
+    let later = |bench: &mut StateBench, command| {
         bench.revision += 1;
         let proposal = Proposal {
             at: Millis(bench.revision),
@@ -356,7 +356,7 @@ fn a_scan_belongs_to_the_leader_that_runs_it() {
 /// A leader's loops may start anew in the same term.
 #[test]
 fn a_scan_that_its_own_leader_left_is_interrupted_too() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.scan(1, "10.0.0.0/28").unwrap();
     bench.progress(1, TERM, vec![], vec![]).unwrap();
     bench.end(1, ScanState::Interrupted).unwrap();
@@ -366,7 +366,7 @@ fn a_scan_that_its_own_leader_left_is_interrupted_too() {
 
 #[test]
 fn whoever_answers_everywhere_fills_nothing() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.scan(1, "10.0.0.0/16").unwrap();
     for n in 0..300_u64 {
         let place = format!("10.0.{}.{}:7997", n / 256, n % 256);

@@ -1,8 +1,8 @@
 use super::*;
 use crate::model::{HealthStatus, Networks};
 
-fn bench() -> Bench {
-    let mut bench = Bench::new();
+fn bench() -> StateBench {
+    let mut bench = StateBench::new();
     bench.engine(1).unwrap();
     bench.engine(2).unwrap();
     bench
@@ -59,7 +59,7 @@ fn the_same_news_matter_once() {
     let mut bench = bench();
     for state in [FoundState::Running, FoundState::Paused, FoundState::Dead] {
         let one = found("aa", "aa", state);
-        let matters = |bench: &Bench| bench.state.observation_matters(EngineId(1), bench.revision, &one);
+        let matters = |bench: &StateBench| bench.state.observation_matters(EngineId(1), bench.revision, &one);
         if state == FoundState::Paused {
             let id = bench.named("aa").id.0;
             bench.connect(id, 1, None).unwrap();
@@ -205,7 +205,7 @@ fn networks_and_health_are_what_the_engine_told_last() {
         health: Some(health),
         ..found("aa", "aa", FoundState::Running)
     };
-    let seen = |bench: &Bench| {
+    let seen = |bench: &StateBench| {
         let container = bench.named("aa");
         let networks: Vec<_> = container.networks.iter().map(str::to_owned).collect();
         (networks.join(","), container.health)
@@ -249,7 +249,7 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
 /// The labels of a container that is gone had kept the one of its name from being adopted, or let it be.
 #[test]
 fn a_new_container_is_what_it_says_of_itself_and_not_what_a_dead_one_of_its_name_said() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.engine(1).unwrap();
     let told = |theirs: &str, pairs: &[(&str, &str)]| Found {
         labels: labels(pairs),

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-impl Bench {
+impl StateBench {
     fn told(&self, after: Revision) -> Vec<Event> {
         let after = (after > 0).then(|| EventId::end_of(after));
         let events = self.state.events(after).unwrap();
@@ -30,7 +30,7 @@ impl Bench {
 #[test]
 fn a_container_s_life_is_told_with_its_reasons() {
     use ContainerState::{Lost, Ready, Suspect};
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.engine(1).unwrap();
     bench.observe(1, "aa", FoundState::Running).unwrap();
     let id = bench.named("aa").id.0;
@@ -85,7 +85,7 @@ fn a_container_s_life_is_told_with_its_reasons() {
 
 #[test]
 fn one_command_tells_of_all_it_changed_and_reading_goes_on_behind_any_of_it() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     for agent in 1..=2 {
         bench
@@ -132,7 +132,7 @@ fn one_command_tells_of_all_it_changed_and_reading_goes_on_behind_any_of_it() {
 fn who_takes_a_name_over_comes_after_whose_it_was() {
     // By id the new record would come first, and last.
     for fresh in [1, 9] {
-        let mut bench = Bench::new();
+        let mut bench = StateBench::new();
         bench.enroll(5, "db", None).unwrap();
         bench.connect(5, 1, None).unwrap();
         bench.judge(5, ContainerState::Lost, true).unwrap();
@@ -148,7 +148,7 @@ fn who_takes_a_name_over_comes_after_whose_it_was() {
 
 #[test]
 fn a_death_and_another_of_its_name_are_told_both() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.engine(1).unwrap();
     bench.observe(1, "aa", FoundState::Running).unwrap();
     let id = bench.named("aa").id.0;
@@ -176,7 +176,7 @@ fn a_death_and_another_of_its_name_are_told_both() {
 
 #[test]
 fn what_others_write_stays_one_line_of_bounded_length() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     let before = bench.revision;
     let hostile = format!("a\nb\u{1b}[31m{}", "x".repeat(400));
@@ -190,7 +190,7 @@ fn what_others_write_stays_one_line_of_bounded_length() {
 
 #[test]
 fn what_changes_nothing_and_what_is_refused_tells_nothing() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     let known = bench.revision;
     bench.register(2, "c1").unwrap_err();
@@ -209,7 +209,7 @@ fn what_changes_nothing_and_what_is_refused_tells_nothing() {
 
 #[test]
 fn what_runners_say_of_agents_is_told_once() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.ready(1);
     let known = bench.revision;
     bench.deploy(1, |_| ()).unwrap();

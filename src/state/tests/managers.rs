@@ -3,7 +3,7 @@
 use super::*;
 use crate::command::ClusterCommand;
 
-fn join(bench: &mut Bench, incarnation: u64) -> u64 {
+fn join(bench: &mut StateBench, incarnation: u64) -> u64 {
     let allocate = ClusterCommand::AllocateManager {
         token: JoinTokenId(2),
         incarnation,
@@ -16,7 +16,7 @@ fn join(bench: &mut Bench, incarnation: u64) -> u64 {
 
 #[test]
 fn the_id_of_a_manager_is_never_given_again() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     let token = JoinToken {
         id: JoinTokenId(2),
         role: JoinRole::Manager,

@@ -24,7 +24,7 @@ fn key(key: &str, fingerprint: u64) -> Option<RequestKey> {
 
 #[test]
 fn a_key_has_one_effect_and_one_answer() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     let first = bench.reply(key("a", 1), put("one", Condition::Absent));
     assert_eq!(first.result, Ok(Outcome::ConfigPut { created: true }));
     bench.apply(put("two", Condition::Any)).unwrap();
@@ -53,7 +53,7 @@ fn a_key_has_one_effect_and_one_answer() {
 
 #[test]
 fn a_refusal_is_an_answer_too() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     bench.apply(put("one", Condition::Any)).unwrap();
     let first = bench.reply(key("a", 1), put("two", Condition::Absent));
     assert!(matches!(first.result, Err(Rejection::Condition { .. })));
@@ -123,7 +123,7 @@ fn a_clock_far_ahead_moves_log_time_by_an_hour_an_entry() {
 
 #[test]
 fn conditions_are_checked_against_the_version() {
-    let mut bench = Bench::new();
+    let mut bench = StateBench::new();
     assert_eq!(
         bench.apply(put("x", Condition::Exists)),
         Err(Rejection::Condition { current: None })
