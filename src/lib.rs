@@ -36,21 +36,22 @@
 //! | `failpoints` | where tests let a manager die; nothing without the feature | |
 //! | `planted` | bugs on purpose, to test the tests; nothing without the feature | |
 //! | `model` | typed ids and the objects | |
-//! | `wire` | frames over a stream | |
+//! | `wire` | frames over a stream, and the versions that two sides speak | |
 //! | `command` | commands, outcomes, rejections | `model` |
 //! | `state` | pure: apply, the filters of placement, indexes, events, invariants | `model` `command` |
 //! | `plan` | pure: placement, strategies, verdicts on health, mass silence | `model` `command` `state` |
 //! | `config` | layers of configuration | `model` |
 //! | `security` | CA, certificates, tokens, roles | `model` |
 //! | `telemetry` | logs, and every metric's name | `config` |
-//! | `consensus` | raft, log, snapshots, peers; the only user of openraft and sled | `model` `wire` `command` `state` `telemetry` |
+//! | `peers` | connections between managers: questions and answers, lanes | `model` `wire` |
+//! | `consensus` | raft, log, snapshots; the only user of openraft and sled | `model` `wire` `command` `state` `peers` `telemetry` |
 //! | `probe` | what a scan and a runner that has not joined say to each other | `model` `wire` `security` |
 //! | `engine` | the only user of bollard | `model` `security` |
 //! | `cache` | the projection to Redis, and reads from it; the only user of redis | `model` `command` `state` `consensus` `telemetry` |
-//! | `control` | the leader's loops | `model` `command` `state` `plan` `consensus` `engine` `probe` `telemetry` |
-//! | `session` | runners' sessions, the manager's side | `model` `wire` `command` `state` `plan` `consensus` `control` `security` `telemetry` |
-//! | `api` | the HTTP API; the only user of axum | `model` `command` `state` `plan` `consensus` `engine` `cache` `control` `session` `probe` `security` `telemetry` |
-//! | `node` | a manager process, put together | `model` `wire` `command` `state` `plan` `probe` `config` `security` `telemetry` `consensus` `engine` `cache` `control` `session` `api` |
+//! | `control` | the leader's loops | `model` `command` `state` `plan` `peers` `consensus` `engine` `probe` `telemetry` |
+//! | `session` | runners' sessions, the manager's side | `model` `wire` `command` `state` `plan` `peers` `consensus` `control` `security` `telemetry` |
+//! | `api` | the HTTP API; the only user of axum | `model` `command` `state` `plan` `peers` `consensus` `engine` `cache` `control` `session` `probe` `security` `telemetry` |
+//! | `node` | a manager process, put together | `model` `wire` `command` `state` `plan` `probe` `config` `security` `telemetry` `peers` `consensus` `engine` `cache` `control` `session` `api` |
 //! | `runner` | the process in a container | `model` `wire` `config` `probe` `security` `telemetry` |
 //! | `client` | typed HTTP client | `model` `api` |
 //! | `cli` | nouns and verbs of the command line | `model` `client` `security` |
@@ -77,6 +78,7 @@ pub mod dev;
 pub mod engine;
 pub mod model;
 pub mod node;
+pub mod peers;
 pub mod plan;
 pub mod probe;
 pub mod process;

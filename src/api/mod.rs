@@ -10,7 +10,6 @@
 mod agents;
 mod approve;
 mod auth;
-mod beside;
 mod body;
 mod breaker;
 mod cached;
@@ -32,6 +31,7 @@ mod openapi;
 mod ops;
 mod orders;
 mod params;
+mod peer_queries;
 mod precondition;
 mod problem;
 mod rate;
@@ -61,7 +61,7 @@ use self::{
     auth::Confirm, figures::Reads, problem::Problem, rate::Rates, routes::Routes, verified::Verified,
 };
 pub use self::{
-    beside::Beside,
+    peer_queries::PeerQueries,
     problem::Code,
     server::{Limits, Transport, serve},
     shapes::ApiShapes,
@@ -90,8 +90,8 @@ pub struct Deps {
     pub engines: EngineAccess,
     /// The body of `/metrics`.
     pub metrics: RenderMetrics,
-    /// What managers hold beside the state.
-    pub beside: Arc<dyn Beside>,
+    /// Asks managers for what is not in the state.
+    pub peer_queries: Arc<dyn PeerQueries>,
     /// Redis, if there is one.
     pub cache: Option<Reader>,
 }
@@ -123,7 +123,7 @@ struct Shared {
     prober: Prober,
     engines: EngineAccess,
     metrics: RenderMetrics,
-    beside: Arc<dyn Beside>,
+    peer_queries: Arc<dyn PeerQueries>,
     openapi: Bytes,
     limits: Limits,
     watches: Arc<Semaphore>,
@@ -156,7 +156,7 @@ impl App {
             prober: deps.prober,
             engines: deps.engines,
             metrics: deps.metrics,
-            beside: deps.beside,
+            peer_queries: deps.peer_queries,
             openapi: openapi::document().into(),
             limits,
             watches: Arc::new(Semaphore::new(watch::MAX_WATCHES)),
@@ -221,8 +221,8 @@ impl App {
         (self.0.metrics)()
     }
 
-    fn beside(&self) -> &dyn Beside {
-        &*self.0.beside
+    fn peer_queries(&self) -> &dyn PeerQueries {
+        &*self.0.peer_queries
     }
 
     fn openapi(&self) -> Bytes {

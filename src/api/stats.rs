@@ -17,8 +17,8 @@ use super::{
     types::{ContainerStats, SampleView},
 };
 use crate::{
-    consensus::Elsewhere,
     model::{Container, ManagerId, Millis, Name, Sampled},
+    peers::Answers,
     security::Action,
 };
 
@@ -43,9 +43,9 @@ pub(super) async fn stats(State(app): State<App>, request: Request) -> Result<Re
     let view = app.view(&params).await?;
     let container = Arc::clone(resource::named::<Container>(&view, &name)?);
     let (id, since) = (container.id, Millis(since));
-    let here = app.beside().samples_here(id, since);
-    let elsewhere = app.beside().samples_elsewhere(id, since).await;
-    let stats = together(&container, since, app.consensus().id(), here, elsewhere);
+    let here = app.peer_queries().samples_here(id, since);
+    let others = app.peer_queries().samples_of_others(id, since).await;
+    let stats = together(&container, since, app.consensus().id(), here, others);
     Ok(view.json(&stats))
 }
 
@@ -54,9 +54,9 @@ fn together(
     since: Millis,
     me: ManagerId,
     here: Vec<Sampled>,
-    elsewhere: Elsewhere<Vec<Sampled>>,
+    others: Answers<Vec<Sampled>>,
 ) -> ContainerStats {
-    let mut all = elsewhere.answered;
+    let mut all = others.answered;
     all.insert(me, here);
     all.retain(|_, samples| !samples.is_empty());
     let managers = all.keys().copied().collect();
@@ -68,6 +68,6 @@ fn together(
         since,
         samples: samples.into_iter().map(SampleView::from).collect(),
         managers,
-        unanswered: elsewhere.unanswered,
+        unanswered: others.unanswered,
     }
 }

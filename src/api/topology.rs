@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     consensus::Status,
-    model::{Container, ContainerId, Engine, EngineId, ManagerId, RoundTrip, Sight},
+    model::{Container, ContainerId, Engine, EngineId, ManagerId, Neighbours, RoundTrip},
     security::Action,
     state,
 };
@@ -34,14 +34,14 @@ const TOPOLOGY: &[&str] = &["consistency", "min_revision"];
 pub(super) async fn topology(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let call = app.admit(request, Action::Read).await?;
     let view = app.view(&call.params(TOPOLOGY)?).await?;
-    let elsewhere = app.beside().sights_elsewhere().await;
-    let mut sights = elsewhere.answered;
-    sights.insert(app.consensus().id(), app.beside().sight_here());
+    let others = app.peer_queries().neighbours_of_others().await;
+    let mut neighbours = others.answered;
+    neighbours.insert(app.consensus().id(), app.peer_queries().neighbours_here());
     let topology = draw(
         &view.state,
         &app.consensus().status(),
-        sights,
-        elsewhere.unanswered,
+        neighbours,
+        others.unanswered,
     );
     Ok(view.json(&topology))
 }
@@ -52,27 +52,27 @@ type Seen = (ManagerId, Option<RoundTrip>);
 fn draw(
     state: &state::State,
     status: &Status,
-    sights: BTreeMap<ManagerId, Sight>,
+    neighbours: BTreeMap<ManagerId, Neighbours>,
     unanswered: Vec<ManagerId>,
 ) -> Topology {
     let mut reaches: BTreeMap<ManagerId, Vec<ManagerEdge>> = BTreeMap::new();
     let mut engines: BTreeMap<EngineId, Seen> = BTreeMap::new();
     let mut sessions: BTreeMap<ContainerId, Seen> = BTreeMap::new();
-    for (by, sight) in sights {
-        let edges = sight.managers.into_iter().map(|(manager, trip)| ManagerEdge {
+    for (by, seen) in neighbours {
+        let edges = seen.managers.into_iter().map(|(manager, trip)| ManagerEdge {
             manager,
             round_trip_micros: trip,
         });
         reaches.insert(by, edges.collect());
         // A manager that was deposed a moment ago may still watch.
-        for (id, trip) in sight.engines {
+        for (id, trip) in seen.engines {
             if status.leader == Some(by) || !engines.contains_key(&id) {
                 engines.insert(id, (by, Some(trip)));
             }
         }
         // A session that moved may be with its former manager for a moment still; one that has answered is
         // rather the one in use.
-        for (id, trip) in sight.sessions {
+        for (id, trip) in seen.sessions {
             if trip.is_some() || !sessions.contains_key(&id) {
                 sessions.insert(id, (by, trip));
             }

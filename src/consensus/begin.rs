@@ -10,12 +10,13 @@ use super::{
     core::Core,
     error::MembershipError,
     handle::Consensus,
-    peers::{self, Lane, Link, Probe, Request, Response},
+    questions::{Join, Probe, Probed},
     status::{Fatal, Halt},
 };
 use crate::{
     command::{ClusterCommand, Command},
     model::{ManagerId, Member, PeerInfo},
+    peers::Lane,
 };
 
 /// How often a manager without a cluster asks the others.
@@ -137,18 +138,17 @@ async fn blank_members(
 
 /// Asks the manager at an address what it knows, whichever manager that is by now; returns its
 /// incarnation too.
-async fn probe(core: &Core, id: ManagerId, info: &PeerInfo) -> io::Result<(u64, Probe)> {
-    let (_, incarnation) = peers::open(&*core.dial, core.me, Lane::Join, id, info, None).await?;
+async fn probe(core: &Core, id: ManagerId, info: &PeerInfo) -> io::Result<(u64, Probed)> {
+    let incarnation = core.peers.incarnation_at(id, info).await?;
     let member = Member {
         info: info.clone(),
         incarnation,
     };
-    let link = Link::new(core.dial.clone(), core.me, Lane::Join, id, member);
-    match link.call(Request::Probe, Duration::from_secs(1)).await {
-        Ok(Response::Probe(probe)) => Ok((incarnation, probe)),
-        Ok(_) => Err(io::ErrorKind::InvalidData.into()),
-        Err(error) => Err(io::Error::other(error)),
-    }
+    let link = core.peers.link(Lane::JOIN, id, member);
+    let probed = link.ask(&Probe, Duration::from_secs(1)).await;
+    probed
+        .map(|probed| (incarnation, probed))
+        .map_err(io::Error::other)
 }
 
 /// Asks the known managers in turn to be added, until a committed membership has this manager: one that
@@ -168,14 +168,11 @@ async fn join(core: &Core, peers: Vec<(ManagerId, PeerInfo)>, info: PeerInfo) ->
                 info: info.clone(),
                 incarnation,
             };
-            let link = Link::new(core.dial.clone(), me, Lane::Join, *id, theirs);
-            let request = Request::AddManager {
-                id: me.id,
-                member: member.clone(),
-            };
-            match link.call(request, Duration::from_secs(10)).await {
-                Ok(Response::Membership(Ok(()))) => info!(manager = me.id, "this manager is a member"),
-                Ok(Response::Membership(Err(MembershipError::Invalid(why)))) => return Err(why),
+            let link = core.peers.link(Lane::JOIN, *id, theirs);
+            let member = member.clone();
+            match link.ask(&Join { member }, Duration::from_secs(10)).await {
+                Ok(Ok(())) => info!(manager = me.id, "this manager is a member"),
+                Ok(Err(MembershipError::Invalid(why))) => return Err(why),
                 other => debug!(answer = ?other, "not added yet; asking again"),
             }
         }

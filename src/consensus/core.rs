@@ -2,6 +2,7 @@
 //! to what they ask.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -10,29 +11,35 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use openraft::{ReadPolicy, alias::SnapshotOf, async_runtime::watch::WatchReceiver};
+use openraft::{ReadPolicy, alias::SnapshotOf, async_runtime::watch::WatchReceiver, raft::SnapshotResponse};
 use tokio::{
     sync::{Semaphore, oneshot},
     time::{Instant, timeout},
 };
 
 use super::{
-    elsewhere::Held,
+    append,
     error::{MembershipError, ReadError},
-    handle::{Digest, DigestAck, MembershipRequest, Shared},
-    peers::{Dial, Lane, Link, Links, Me, Probe, Request, Response},
-    proposer, reads,
+    handle::{MembershipRequest, Shared},
+    proposer,
+    questions::{
+        AskPreVote, AskStatus, AskVote, Change, ForwardError, Heartbeat, Join, Probe, Probed, Propose,
+        ReadIndex, Transfer,
+    },
+    reads,
     runtime::blocking,
+    snapshot_lane,
     snapshot_store::{Incoming, SnapshotFile, SnapshotStore},
     types::{Raft, SnapshotMeta, TypeConfig, Vote},
 };
-use crate::model::{ManagerId, Member, Millis, Revision};
+use crate::{
+    command::{Proposal, Reply},
+    model::{ManagerId, Member, Millis, Revision},
+    peers::{Lane, Link, Me, Members, Peers, Standing},
+};
 
 /// How long one round of a quorum may take before it is given up.
 pub(super) const ROUND: Duration = Duration::from_millis(500);
-
-/// Told of each digest that reaches the leader, before a quorum confirms it.
-pub type OnDigest = Arc<dyn Fn(&Digest) + Send + Sync>;
 
 /// Shared by the tasks of one manager.
 pub(super) struct Core {
@@ -40,13 +47,7 @@ pub(super) struct Core {
     pub raft: Raft,
     pub shared: Arc<Shared>,
     pub snapshots: Arc<SnapshotStore>,
-    pub dial: Arc<dyn Dial>,
-    pub on_digest: OnDigest,
-    pub held: Arc<dyn Held>,
-    /// The ways to all others for what can't wait.
-    pub control: Arc<Links>,
-    /// The ways to all others, for what each of them holds.
-    pub questions: Links,
+    pub peers: Peers,
     /// The ways to the leader, kept while it leads.
     pub leader_links: Mutex<Option<LeaderLinks>>,
     /// One change of the managers at a time.
@@ -106,16 +107,6 @@ impl fmt::Debug for Core {
     }
 }
 
-/// What the membership here says of a manager.
-pub(super) enum Standing {
-    /// There is no membership yet.
-    Unformed,
-    /// It is a member, with this data directory.
-    Member { incarnation: u64 },
-    /// There is a membership, without it.
-    Stranger,
-}
-
 /// Where a request for the leader goes.
 pub(super) enum Route {
     Here,
@@ -124,21 +115,6 @@ pub(super) enum Route {
 }
 
 impl Core {
-    pub fn standing(&self, id: ManagerId) -> Standing {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        if membership.nodes().next().is_none() {
-            return Standing::Unformed;
-        }
-        match membership.get_node(&id) {
-            Some(member) => Standing::Member {
-                incarnation: member.incarnation,
-            },
-            None => Standing::Stranger,
-        }
-    }
-
     /// The way to whoever leads, as far as is known here.
     pub fn route(&self) -> Route {
         let (leader, member) = {
@@ -162,15 +138,7 @@ impl Core {
         if let Some(links) = kept.as_ref().filter(|links| links.leader == leader) {
             return Route::There(links.clone());
         }
-        let link = || {
-            Arc::new(Link::new(
-                self.dial.clone(),
-                self.me,
-                Lane::Forward,
-                leader,
-                member.clone(),
-            ))
-        };
+        let link = || Arc::new(self.peers.link(Lane::FORWARD, leader, member.clone()));
         let links = LeaderLinks {
             leader,
             proposals: link(),
@@ -244,17 +212,6 @@ impl Core {
         wait.await.unwrap_or(Err(ReadError::Stopping))
     }
 
-    /// Counts a digest, and is confirmed by a quorum afterwards; fails unless this manager led all the
-    /// while. The shared round would not do: it goes on at another leader, which counted nothing.
-    pub async fn count(&self, digest: &Digest) -> Result<DigestAck, ReadError> {
-        (self.on_digest)(digest);
-        match timeout(ROUND, self.read_index()).await {
-            Ok(Ok(_)) => Ok(DigestAck),
-            Ok(Err(why)) => Err(ReadError::NoQuorum(why)),
-            Err(_) => Err(ReadError::NoQuorum(format!("none within {ROUND:?}"))),
-        }
-    }
-
     /// Notes that the leader was heard.
     pub fn heard(&self) {
         self.silent_since
@@ -267,103 +224,24 @@ impl Core {
         Duration::from_millis(now.saturating_sub(self.silent_since.load(Ordering::Relaxed)))
     }
 
-    /// Answers a request of another manager.
-    pub async fn answer(&self, from: ManagerId, lane: Lane, request: Request) -> Response {
-        match (lane, request) {
-            (Lane::Control, request) => self.answer_control(request).await,
-            (Lane::Forward, request) => self.answer_forward(from, request).await,
-            (Lane::Join, Request::Probe) => Response::Probe(self.probe(from)),
-            (Lane::Join, Request::AddManager { id, member }) if id == from => {
-                self.answer_add(id, member).await
-            }
-            _ => Response::Failed("this request does not belong on this lane".into()),
-        }
-    }
-
-    async fn answer_control(&self, request: Request) -> Response {
-        let failed = |error: String| Response::Failed(error);
-        match request {
-            Request::Heartbeat(rpc) => match self.raft.append_entries(rpc).await {
-                Ok(answer) => {
-                    self.heard();
-                    Response::Heartbeat(answer)
-                }
-                Err(error) => failed(error.to_string()),
-            },
-            Request::Vote(rpc) => match self.raft.vote(rpc).await {
-                Ok(answer) => Response::Vote(answer),
-                Err(error) => failed(error.to_string()),
-            },
-            Request::PreVote(rpc) => match self.raft.pre_vote(rpc).await {
-                Ok(answer) => Response::Vote(answer),
-                Err(error) => failed(error.to_string()),
-            },
-            Request::Transfer(rpc) => match self.raft.handle_transfer_leader(rpc).await {
-                Ok(answer) => Response::Transfer(answer),
-                Err(error) => failed(error.to_string()),
-            },
-            Request::Look => Response::Taken,
-            _ => failed("this request does not belong on the control lane".into()),
-        }
-    }
-
-    async fn answer_forward(&self, from: ManagerId, request: Request) -> Response {
-        let not_leader = || Response::Failed("this manager does not lead".into());
-        let leads = matches!(self.route(), Route::Here);
-        match request {
-            #[cfg(feature = "planted")]
-            Request::Propose(proposals) if planted!(IdempotencyIgnoredOnForward) => {
-                let keyless = super::planted::without_keys(proposals);
-                Response::Proposed(proposer::take_forwarded(self, keyless).await)
-            }
-            Request::Propose(proposals) => {
-                Response::Proposed(proposer::take_forwarded(self, proposals).await)
-            }
-            Request::Samples { container, since } => Response::Samples(self.held.samples(container, since)),
-            Request::Sight => Response::Sight(self.sight()),
-            Request::Status if leads => Response::Status(self.shared.status.borrow().clone()),
-            Request::ReadIndex(vote) if leads => {
-                match timeout(ROUND, self.read_index_for(from, vote)).await {
-                    Ok(Ok(revision)) => Response::ReadIndex(revision),
-                    Ok(Err(error)) => Response::Failed(error.to_string()),
-                    Err(_) => Response::Failed("no quorum confirmed this manager".into()),
-                }
-            }
-            Request::Digest(digest) if leads => match self.count(&digest).await {
-                Ok(DigestAck) => Response::Taken,
-                Err(error) => Response::Failed(error.to_string()),
-            },
-            Request::RemoveManager { id } if leads => {
-                Response::Membership(self.change(MembershipRequest::Remove { id }).await)
-            }
-            Request::TransferLeadership { to } if leads => {
-                Response::Membership(self.change(MembershipRequest::Transfer { to }).await)
-            }
-            Request::AddManager { id, member } if leads => {
-                Response::Membership(self.change(MembershipRequest::Add { id, member }).await)
-            }
-            _ => not_leader(),
-        }
-    }
-
     /// A joiner may ask any manager; this one finds the leader.
-    async fn answer_add(&self, id: ManagerId, member: Member) -> Response {
+    async fn answer_join(&self, id: ManagerId, member: Member) -> Result<(), MembershipError> {
         let (answer, wait) = oneshot::channel();
         let call = (MembershipRequest::Add { id, member }, answer);
         let stopping = || MembershipError::Unconfirmed("this manager is stopping".into());
         if self.shared.membership.send(call).await.is_err() {
-            return Response::Membership(Err(stopping()));
+            return Err(stopping());
         }
-        Response::Membership(wait.await.unwrap_or_else(|_| Err(stopping())))
+        wait.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    fn probe(&self, from: ManagerId) -> Probe {
+    fn probed(&self, from: ManagerId) -> Probed {
         let (initialized, knows) = match self.standing(from) {
             Standing::Unformed => (false, None),
             Standing::Member { incarnation } => (true, Some(incarnation)),
             Standing::Stranger => (true, None),
         };
-        Probe {
+        Probed {
             id: self.me.id,
             initialized,
             knows,
@@ -371,18 +249,121 @@ impl Core {
     }
 
     /// Puts a received snapshot into place.
-    pub async fn install(&self, vote: Vote, meta: SnapshotMeta, receiver: Incoming) -> Response {
+    pub async fn install(
+        &self,
+        vote: Vote,
+        meta: SnapshotMeta,
+        receiver: Incoming,
+    ) -> Result<SnapshotResponse<TypeConfig>, String> {
         self.heard();
         let finished = blocking(move || receiver.install()).await;
-        let file: SnapshotFile = match finished {
-            Ok(Ok(file)) => file,
-            Ok(Err(error)) => return Response::Failed(error.to_string()),
-            Err(error) => return Response::Failed(error.to_string()),
-        };
+        let file: SnapshotFile = finished.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
         let snapshot: SnapshotOf<TypeConfig, SnapshotFile> = openraft::Snapshot { meta, snapshot: file };
-        match self.raft.install_full_snapshot(vote, snapshot).await {
-            Ok(answer) => Response::Snapshot(answer),
-            Err(error) => Response::Failed(error.to_string()),
+        let installed = self.raft.install_full_snapshot(vote, snapshot).await;
+        installed.map_err(|error| error.to_string())
+    }
+
+    /// Refuses what only the leader can answer.
+    fn leads(&self) -> Result<(), String> {
+        match self.route() {
+            Route::Here => Ok(()),
+            _ => Err("this manager does not lead".into()),
         }
     }
+
+    async fn answer_proposals(&self, proposals: Vec<Proposal>) -> Vec<Result<Reply, ForwardError>> {
+        #[cfg(feature = "planted")]
+        let proposals = if planted!(IdempotencyIgnoredOnForward) {
+            super::planted::without_keys(proposals)
+        } else {
+            proposals
+        };
+        proposer::take_forwarded(self, proposals).await
+    }
+
+    async fn answer_read_index(&self, from: ManagerId, vote: Vote) -> Result<Revision, String> {
+        match timeout(ROUND, self.read_index_for(from, vote)).await {
+            Ok(Ok(revision)) => Ok(revision),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no quorum confirmed this manager".into()),
+        }
+    }
+}
+
+impl Members for Core {
+    fn standing(&self, id: ManagerId) -> Standing {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        if membership.nodes().next().is_none() {
+            return Standing::Unformed;
+        }
+        match membership.get_node(&id) {
+            Some(member) => Standing::Member {
+                incarnation: member.incarnation,
+            },
+            None => Standing::Stranger,
+        }
+    }
+
+    fn others(&self) -> BTreeMap<ManagerId, Member> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let nodes = metrics.membership_config.membership().nodes();
+        let others = nodes.filter(|(id, _)| **id != self.me.id);
+        others.map(|(id, member)| (*id, member.clone())).collect()
+    }
+}
+
+/// Registers what this manager's consensus answers others.
+pub(super) fn register(core: &Arc<Core>) {
+    let peers = &core.peers;
+    peers.set_members(core);
+    peers.take(Lane::APPEND, core, |core, _, stream| append::serve(core, stream));
+    peers.take(Lane::SNAPSHOT, core, |core, _, stream| {
+        snapshot_lane::serve(core, stream)
+    });
+    register_votes(core);
+    peers.answer(Lane::FORWARD, core, |core, _, Propose(proposals)| async move {
+        Ok(core.answer_proposals(proposals).await)
+    });
+    peers.answer(Lane::FORWARD, core, |core, from, ReadIndex(vote)| async move {
+        core.leads()?;
+        core.answer_read_index(from, vote).await
+    });
+    peers.answer(Lane::FORWARD, core, |core, _, AskStatus| async move {
+        core.leads()?;
+        Ok(core.shared.status.borrow().clone())
+    });
+    peers.answer(Lane::FORWARD, core, |core, _, Change(request)| async move {
+        core.leads()?;
+        Ok(core.change(request).await)
+    });
+    peers.answer(Lane::JOIN, core, |core, from, Probe| async move {
+        Ok(core.probed(from))
+    });
+    peers.answer(Lane::JOIN, core, |core, from, Join { member }| async move {
+        Ok(core.answer_join(from, member).await)
+    });
+}
+
+fn register_votes(core: &Arc<Core>) {
+    let peers = &core.peers;
+    peers.answer(Lane::CONTROL, core, |core, _, Heartbeat(rpc)| async move {
+        let answer = core.raft.append_entries(rpc).await.map_err(|e| e.to_string())?;
+        core.heard();
+        Ok(answer)
+    });
+    peers.answer(Lane::CONTROL, core, |core, _, AskVote(rpc)| async move {
+        core.raft.vote(rpc).await.map_err(|e| e.to_string())
+    });
+    peers.answer(Lane::CONTROL, core, |core, _, AskPreVote(rpc)| async move {
+        core.raft.pre_vote(rpc).await.map_err(|e| e.to_string())
+    });
+    peers.answer(Lane::CONTROL, core, |core, _, Transfer(rpc)| async move {
+        core.raft
+            .handle_transfer_leader(rpc)
+            .await
+            .map_err(|e| e.to_string())
+    });
 }

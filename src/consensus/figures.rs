@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, fmt};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use super::handle::{Consensus, Digest, Status};
+use super::handle::{Consensus, Status};
 use crate::{
     model::{AgentState, ContainerState},
     state::State,
     telemetry::{
-        AGENTS, APPLIED_REVISION, BREAKER_OPEN, CONTAINERS, DIGEST_BYTES, DIGESTS, IS_LEADER,
-        PROPOSAL_SECONDS, PROPOSALS, READ_ROUND_SECONDS, TERM,
+        AGENTS, APPLIED_REVISION, BREAKER_OPEN, CONTAINERS, IS_LEADER, PROPOSAL_SECONDS, PROPOSALS,
+        READ_ROUND_SECONDS, TERM,
     },
 };
 
@@ -19,8 +19,6 @@ pub(super) struct Figures {
     pub proposals: Counter,
     pub proposal_seconds: Histogram,
     pub round_seconds: Histogram,
-    digests: Counter,
-    digest_bytes: Counter,
     leads: Gauge,
     term: Gauge,
     applied: Gauge,
@@ -38,8 +36,6 @@ impl Default for Figures {
             proposals: counter!(PROPOSALS),
             proposal_seconds: histogram!(PROPOSAL_SECONDS),
             round_seconds: histogram!(READ_ROUND_SECONDS),
-            digests: counter!(DIGESTS),
-            digest_bytes: counter!(DIGEST_BYTES),
             leads: gauge!(IS_LEADER),
             term: gauge!(TERM),
             applied: gauge!(APPLIED_REVISION),
@@ -48,15 +44,6 @@ impl Default for Figures {
 }
 
 impl Figures {
-    /// Counts a digest that is sent to the leader.
-    pub fn digest(&self, digest: &Digest) {
-        self.digests.increment(1);
-        // One that can't be measured can't be sent either.
-        if let Ok(size) = postcard::experimental::serialized_size(digest) {
-            self.digest_bytes.increment(size as u64);
-        }
-    }
-
     /// Shows a status.
     #[allow(clippy::cast_precision_loss)] // gauges are floats; terms and revisions stay below 2^53
     pub fn show(&self, status: &Status) {

@@ -11,7 +11,9 @@ use openraft::{
 
 pub use super::log_store::fuzzing::{log_rows, log_seeds};
 use super::{
-    peers::{Hello, Lane, MAX_FRAME_BYTES, Request, Response, Welcome},
+    handle::MembershipRequest,
+    questions::{AskVote, Change, Probe, Propose, ReadIndex},
+    snapshot_lane::{Piece, Taken},
     snapshot_store::{SnapshotFile, format},
     state_machine::{decode_meta, read_state},
     types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote},
@@ -22,9 +24,10 @@ use crate::{
         RequestKey,
     },
     model::{
-        ContainerId, JoinRole, JoinToken, JoinTokenId, Met, Millis, RoundTrip, Sample, Sampled, ScanCount,
-        ScanId, ScanPlan, ScanState, Sight, TokenId,
+        ContainerId, JoinRole, JoinToken, JoinTokenId, Met, Millis, ScanCount, ScanId, ScanPlan, ScanState,
+        TokenId,
     },
+    peers::{Answered, Asked, Hello, Lane, MAX_FRAME_BYTES, Question, Welcome},
     state::State,
     wire::fuzzing::{frame, frames},
 };
@@ -42,15 +45,19 @@ pub fn peer_frames(data: &[u8]) {
     let mut apply = |proposal: &Proposal| {
         state.apply(state.revision() + 1, 1, proposal);
     };
-    match kind % 6 {
+    match kind % 8 {
         0 => frames::<Hello>(rest, 1024, |_| {}),
         1 => frames::<Welcome>(rest, 4096, |_| {}),
-        2 => frames::<(u64, Request)>(rest, MAX_FRAME_BYTES, |(_, request)| {
-            if let Request::Propose(proposals) = request {
+        2 => frames::<Asked>(rest, MAX_FRAME_BYTES, |asked| {
+            if asked.id == Propose::ID
+                && let Ok(Propose(proposals)) = postcard::from_bytes(&asked.body)
+            {
                 proposals.iter().for_each(&mut apply);
             }
         }),
-        3 => frames::<(u64, Response)>(rest, MAX_FRAME_BYTES, |_| {}),
+        3 => frames::<(u64, Answered)>(rest, MAX_FRAME_BYTES, |_| {}),
+        5 => frames::<Piece>(rest, MAX_FRAME_BYTES, |_| {}),
+        6 => frames::<Taken>(rest, MAX_FRAME_BYTES, |_| {}),
         4 => frames::<AppendEntriesRequest<TypeConfig>>(rest, MAX_FRAME_BYTES, |request| {
             for entry in request.entries {
                 if let EntryPayload::Normal(proposal) = entry.payload {
@@ -156,57 +163,63 @@ pub(super) fn proposals() -> Vec<Proposal> {
     commands.map(keyed).collect()
 }
 
+fn asked<Q: Question>(question: &Q) -> Asked {
+    Asked {
+        number: 1,
+        id: Q::ID,
+        body: postcard::to_stdvec(question).expect("a question encodes").into(),
+    }
+}
+
 /// Inputs to begin with.
 pub fn peer_seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for lane in [
-        Lane::Append,
-        Lane::Control,
-        Lane::Snapshot,
-        Lane::Forward,
-        Lane::Join,
+        Lane::APPEND,
+        Lane::CONTROL,
+        Lane::SNAPSHOT,
+        Lane::FORWARD,
+        Lane::JOIN,
     ] {
         seeds.push([&[0], &frame(&Hello::sample(lane))[..]].concat());
     }
-    seeds.push([&[1], &frame(&Welcome::Open { incarnation: 3 })[..]].concat());
+    let open = Welcome::Open {
+        incarnation: 3,
+        version: 4,
+    };
+    seeds.push([&[1], &frame(&open)[..]].concat());
     let vote = Vote::new_committed(3, 1);
-    let requests = [
-        Request::Propose(proposals()),
-        Request::ReadIndex(vote),
-        Request::SnapshotPart(vec![1; 20].into()),
-        Request::SnapshotBegin { vote, meta: meta() },
-        Request::Vote(openraft::raft::VoteRequest::new(vote, Some(log_id(2, 9)))),
-        Request::TransferLeadership { to: Some(2) },
-        Request::Probe,
-        Request::Samples {
-            container: ContainerId(5),
-            since: Millis(6),
-        },
-        Request::Sight,
+    let asked = [
+        asked(&Propose(proposals())),
+        asked(&ReadIndex(vote)),
+        asked(&AskVote(openraft::raft::VoteRequest::new(
+            vote,
+            Some(log_id(2, 9)),
+        ))),
+        asked(&Change(MembershipRequest::Transfer { to: Some(2) })),
+        asked(&Probe),
     ];
-    seeds.extend(
-        requests
-            .into_iter()
-            .map(|request| [&[2], &frame(&(1_u64, request))[..]].concat()),
-    );
+    seeds.extend(asked.iter().map(|asked| [&[2], &frame(asked)[..]].concat()));
     let answers = [
-        Response::Taken,
-        Response::ReadIndex(4),
-        Response::Failed("x".into()),
-        Response::Samples(vec![Sampled {
-            at: Millis(9),
-            sample: Sample::default(),
-        }]),
-        Response::Sight(Sight {
-            managers: vec![(2, None)],
-            sessions: vec![(ContainerId(5), Some(RoundTrip(300)))],
-            ..Sight::default()
-        }),
+        Answered::Done(vec![4].into()),
+        Answered::Refused("x".into()),
+        Answered::Lost("x".into()),
     ];
     seeds.extend(
         answers
-            .into_iter()
+            .iter()
             .map(|answer| [&[3], &frame(&(1_u64, answer))[..]].concat()),
+    );
+    let pieces = [
+        Piece::Begin { vote, meta: meta() },
+        Piece::Part(vec![1; 20].into()),
+        Piece::End,
+    ];
+    seeds.extend(pieces.iter().map(|piece| [&[5], &frame(piece)[..]].concat()));
+    seeds.extend(
+        [Taken::More, Taken::Failed("x".into())]
+            .iter()
+            .map(|taken| [&[6], &frame(taken)[..]].concat()),
     );
     let entries = (1..)
         .zip(proposals())

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     command::{Command, Proposal, Reply, RequestKey},
-    model::{ContainerId, ManagerId, Member, Millis, PeerInfo, Revision},
+    model::{ManagerId, Member, Millis, PeerInfo, Revision},
     state::State,
 };
 
@@ -52,7 +52,7 @@ pub(super) struct Pending {
 pub(super) type ReadWaiter = oneshot::Sender<Result<Revision, ReadError>>;
 
 /// A change of the managers, carried out on the leader.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum MembershipRequest {
     Add { id: ManagerId, member: Member },
     Remove { id: ManagerId },
@@ -60,22 +60,6 @@ pub(super) enum MembershipRequest {
 }
 
 pub(super) type MembershipCall = (MembershipRequest, oneshot::Sender<Result<(), MembershipError>>);
-
-/// A digest on its way to the leader.
-pub(super) type DigestCall = (Digest, oneshot::Sender<Result<DigestAck, ReadError>>);
-
-/// Which runners of one manager sent a heartbeat: each with its session's latest `seq`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Digest {
-    /// Who sends it.
-    pub from: ManagerId,
-    /// Container, start of its runner, latest heartbeat.
-    pub heartbeats: Vec<(ContainerId, u64, u64)>,
-}
-
-/// The leader counted a digest and was confirmed by a quorum after that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DigestAck;
 
 /// Whether this manager leads, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +119,7 @@ pub(super) struct Shared {
     pub proposals: mpsc::UnboundedSender<Pending>,
     pub reads: mpsc::Sender<ReadWaiter>,
     pub membership: mpsc::Sender<MembershipCall>,
-    pub digests: mpsc::Sender<DigestCall>,
+    pub confirmations: mpsc::Sender<ReadWaiter>,
 }
 
 impl Shared {
@@ -284,6 +268,11 @@ impl Consensus {
         self.shared.status.borrow().clone()
     }
 
+    /// Who leads, as far as is known here.
+    pub fn leader(&self) -> Option<ManagerId> {
+        self.shared.status.borrow().leader
+    }
+
     /// Where runners reach the managers, voters that are known to be well first.
     pub fn session_addresses(&self) -> Vec<String> {
         let status = self.shared.status.borrow();
@@ -323,18 +312,17 @@ impl Consensus {
             .unwrap_or_else(|_| Err(MembershipError::Unconfirmed(stopping())))
     }
 
-    /// Sends heartbeats to the leader; the answer comes after the leader counted them and a quorum
-    /// confirmed it afterwards.
+    /// Returns once a quorum has confirmed, after this call began, that this manager leads.
     ///
     /// # Errors
-    /// [`ReadError::NoQuorum`] when no confirmed leader took it; it may have been counted all the same.
-    pub async fn send_digest(&self, digest: Digest) -> Result<DigestAck, ReadError> {
+    /// When it did not lead all the while, or nobody confirmed it in time.
+    pub async fn confirm_leading(&self) -> Result<(), ReadError> {
         let (answer, wait) = oneshot::channel();
         self.shared
-            .digests
-            .send((digest, answer))
+            .confirmations
+            .send(answer)
             .await
             .map_err(|_| ReadError::Stopping)?;
-        wait.await.unwrap_or(Err(ReadError::Stopping))
+        wait.await.unwrap_or(Err(ReadError::Stopping)).map(|_| ())
     }
 }

@@ -19,16 +19,17 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    core::{Core, ROUND, Route, Standing},
+    core::{Core, ROUND, Route},
     error::MembershipError,
     handle::{DEADLINE, MembershipCall, MembershipRequest},
-    peers::{LinkError, Request, Response},
+    questions::Change,
     status::{HEALTHY, followers},
     types::TypeConfig,
 };
 use crate::{
     command::{ClusterCommand, Command, Proposal},
     model::{ManagerId, Member},
+    peers::{AskError, Members, Standing},
     state::State,
 };
 
@@ -61,25 +62,18 @@ async fn route(core: &Core, request: MembershipRequest) -> Result<(), Membership
                 result => return result,
             },
             Route::There(links) => {
-                let wire = match &request {
-                    MembershipRequest::Add { id, member } => Request::AddManager {
-                        id: *id,
-                        member: member.clone(),
-                    },
-                    MembershipRequest::Remove { id } => Request::RemoveManager { id: *id },
-                    MembershipRequest::Transfer { to } => Request::TransferLeadership { to: *to },
-                };
-                match links.questions.call(wire, CHANGE + DEADLINE).await {
-                    Ok(Response::Membership(Err(MembershipError::NotTaken(_))))
-                        if Instant::now() < deadline => {}
-                    Ok(Response::Membership(result)) => return result,
-                    Ok(Response::Failed(_)) | Err(LinkError::NotSent(_)) if Instant::now() < deadline => {}
+                let question = Change(request.clone());
+                match links.questions.ask(&question, CHANGE + DEADLINE).await {
+                    Ok(Err(MembershipError::NotTaken(_))) if Instant::now() < deadline => {}
+                    Ok(result) => return result,
+                    Err(AskError::Refused(_) | AskError::NotSent(_)) if Instant::now() < deadline => {}
                     // It was refused before anything was done, or never left.
-                    Ok(Response::Failed(why)) | Err(LinkError::NotSent(why)) => {
+                    Err(AskError::Refused(why) | AskError::NotSent(why)) => {
                         return Err(MembershipError::NotTaken(why));
                     }
-                    Ok(_) => return Err(MembershipError::Unconfirmed("its answer makes no sense".into())),
-                    Err(error) => return Err(MembershipError::Unconfirmed(error.to_string())),
+                    Err(error @ AskError::Lost(_)) => {
+                        return Err(MembershipError::Unconfirmed(error.to_string()));
+                    }
                 }
             }
             Route::Nowhere if Instant::now() >= deadline => {

@@ -1,4 +1,4 @@
-//! Raft, its log, its snapshots and its network. The only user of openraft and sled.
+//! Raft, its log, its snapshots, and what it asks other managers. The only user of openraft and sled.
 //!
 //! The rest of the program sees one handle, [`Consensus`]: propose a command, read the state
 //! (linearizable or as it is here), watch it change, ask who leads. What lies behind it:
@@ -9,10 +9,10 @@
 //!   share, and then waits until the local state has applied that index;
 //! - apply publishes an immutable [`State`] after each batch: readers never block it.
 
+mod append;
 mod begin;
 mod core;
 mod durable;
-mod elsewhere;
 mod error;
 mod figures;
 #[cfg(feature = "fuzzing")]
@@ -21,12 +21,13 @@ mod handle;
 pub mod log_store;
 mod membership;
 mod network;
-mod peers;
 #[cfg(feature = "planted")]
 mod planted;
 mod proposer;
+mod questions;
 mod reads;
 mod runtime;
+mod snapshot_lane;
 pub mod snapshot_store;
 mod start;
 mod state_machine;
@@ -38,11 +39,9 @@ mod types;
 
 pub use self::{
     begin::First,
-    core::{Clock, OnDigest},
-    elsewhere::{Elsewhere, Held},
+    core::Clock,
     error::{MembershipError, ProposeError, ReadError},
-    handle::{Consensus, DEADLINE, Digest, DigestAck, Leadership, ManagerStatus, Status},
-    peers::{BoxedStream, Dial, Stream},
+    handle::{Consensus, DEADLINE, Leadership, ManagerStatus, Status},
     runtime::Runtime,
     start::{Options, RaftSettings, Running, StartError, Stores},
     status::{Fatal, Halt},

@@ -1,11 +1,6 @@
 //! Raft's network: what openraft asks for, carried over the lanes.
 
-use std::{
-    future::Future,
-    io::{self, Read},
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use openraft::{
@@ -19,21 +14,19 @@ use openraft::{
 };
 
 use super::{
-    peers::{AppendLane, Dial, Lane, Link, LinkError, Links, Me, Request, Response},
-    runtime::blocking,
+    append::AppendLane,
+    questions::{AskPreVote, AskVote, Heartbeat, Transfer},
+    snapshot_lane::{self, STEP},
     snapshot_store::SnapshotFile,
     types::{Snapshot, TypeConfig, Vote},
 };
-use crate::model::{ManagerId, Member};
+use crate::{
+    model::{ManagerId, Member},
+    peers::{AskError, Link, Peers, Question},
+};
 
 /// Votes wait for a durable write on the other side; heartbeats' limit is shorter than that.
 const VOTE: Duration = Duration::from_secs(1);
-
-/// Bytes of a snapshot sent at a time.
-const PART: usize = 1 << 20;
-
-/// One part of a snapshot, or its installation, may take this long.
-const SNAPSHOT_STEP: Duration = Duration::from_secs(60);
 
 /// After a failure: short at first, so that a restarted manager is found at once, and never longer
 /// than an election takes.
@@ -47,9 +40,7 @@ const BACKOFF: [Duration; 4] = [
 /// Makes the lanes to each target.
 #[derive(Debug, Clone)]
 pub(super) struct Network {
-    pub dial: Arc<dyn Dial>,
-    pub me: Me,
-    pub control: Arc<Links>,
+    pub peers: Peers,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -57,27 +48,26 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
     // For replication and for votes: raft makes a client of this kind for each vote it asks for.
     async fn new_client(&mut self, target: ManagerId, node: &Member) -> Peer {
-        let append = AppendLane::new(self.dial.clone(), self.me, target, node.clone());
-        self.peer(self.control.to(target, node), Some(append), target)
+        let append = AppendLane::new(self.peers.clone(), target, node.clone());
+        self.peer(target, node, Some(append))
     }
 
     async fn new_heartbeat_client(&mut self, target: ManagerId, node: &Member) -> Peer {
-        self.peer(self.control.to(target, node), None, target)
+        self.peer(target, node, None)
     }
 
     async fn new_snapshot_client(&mut self, target: ManagerId, node: &Member) -> Peer {
-        let (dial, me) = (self.dial.clone(), self.me);
-        let link = Link::new(dial, me, Lane::Snapshot, target, node.clone());
-        self.peer(Arc::new(link), None, target)
+        self.peer(target, node, None)
     }
 }
 
 impl Network {
-    fn peer(&self, link: Arc<Link>, append: Option<AppendLane>, target: ManagerId) -> Peer {
+    fn peer(&self, target: ManagerId, member: &Member, append: Option<AppendLane>) -> Peer {
         Peer {
-            me: self.me.id,
+            peers: self.peers.clone(),
             target,
-            link,
+            member: member.clone(),
+            control: self.peers.control(target, member),
             append,
         }
     }
@@ -86,39 +76,40 @@ impl Network {
 /// The way to one manager.
 #[derive(Debug)]
 pub(super) struct Peer {
-    me: ManagerId,
+    peers: Peers,
     target: ManagerId,
-    link: Arc<Link>,
-    /// Where streams of entries go; without it they go one by one over the link, as heartbeats do: raft
-    /// makes a stream of each, and a connection for each would be made twenty times a second.
+    member: Member,
+    control: Arc<Link>,
+    /// Where streams of entries go; without it they go one by one over the control lane, as heartbeats do:
+    /// raft makes a stream of each, and a connection for each would be made twenty times a second.
     append: Option<AppendLane>,
 }
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
 
 impl Peer {
-    async fn ask(&self, action: RPCTypes, request: Request, limit: Duration) -> Rpc<Response> {
-        match self.link.call(request, limit).await {
-            Ok(Response::Failed(why)) => Err(NetworkError::from_string(why).into()),
-            Ok(response) => Ok(response),
-            Err(error @ LinkError::NotSent(_)) => Err(Unreachable::new(&error).into()),
-            Err(LinkError::Lost(_)) => Err(Timeout {
+    async fn ask<Q: Question>(&self, action: RPCTypes, question: Q, limit: Duration) -> Rpc<Q::Answer> {
+        let answer = self.control.ask(&question, limit).await;
+        answer.map_err(|error| self.failed(action, limit, error))
+    }
+
+    fn failed(&self, action: RPCTypes, limit: Duration, error: AskError) -> RPCError<TypeConfig> {
+        match error {
+            AskError::Refused(why) => NetworkError::from_string(why).into(),
+            AskError::NotSent(_) => Unreachable::new(&error).into(),
+            AskError::Lost(_) => Timeout {
                 action,
-                id: self.me,
+                id: self.peers.me().id,
                 target: self.target,
                 timeout: limit,
             }
-            .into()),
+            .into(),
         }
     }
 
     fn unreachable(error: &io::Error) -> RPCError<TypeConfig> {
         RPCError::Unreachable(Unreachable::new(error))
     }
-}
-
-fn unexpected<T>() -> Rpc<T> {
-    Err(NetworkError::from_string("the answer is of another kind than the question").into())
 }
 
 impl RaftNetworkV2<TypeConfig> for Peer {
@@ -131,13 +122,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
         // All the time there is: raft ends the wait by itself.
         let limit = option.hard_ttl();
-        match self
-            .ask(RPCTypes::AppendEntries, Request::Heartbeat(rpc), limit)
-            .await?
-        {
-            Response::Heartbeat(answer) => Ok(answer),
-            _ => unexpected(),
-        }
+        self.ask(RPCTypes::AppendEntries, Heartbeat(rpc), limit).await
     }
 
     fn stream_append<'s, S>(
@@ -165,13 +150,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<VoteResponse<TypeConfig>> {
-        match self
-            .ask(RPCTypes::Vote, Request::Vote(rpc), option.soft_ttl().max(VOTE))
-            .await?
-        {
-            Response::Vote(answer) => Ok(answer),
-            _ => unexpected(),
-        }
+        let limit = option.soft_ttl().max(VOTE);
+        self.ask(RPCTypes::Vote, AskVote(rpc), limit).await
     }
 
     async fn pre_vote(
@@ -179,13 +159,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<VoteResponse<TypeConfig>> {
-        match self
-            .ask(RPCTypes::Vote, Request::PreVote(rpc), option.soft_ttl())
-            .await?
-        {
-            Response::Vote(answer) => Ok(answer),
-            _ => unexpected(),
-        }
+        self.ask(RPCTypes::Vote, AskPreVote(rpc), option.soft_ttl()).await
     }
 
     async fn transfer_leader(
@@ -193,17 +167,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         req: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
-        match self
-            .ask(
-                RPCTypes::TransferLeader,
-                Request::Transfer(req),
-                option.soft_ttl().max(VOTE),
-            )
-            .await?
-        {
-            Response::Transfer(answer) => Ok(answer),
-            _ => unexpected(),
-        }
+        let limit = option.soft_ttl().max(VOTE);
+        self.ask(RPCTypes::TransferLeader, Transfer(req), limit).await
     }
 
     async fn full_snapshot(
@@ -215,46 +180,14 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            sent = self.send_snapshot(vote, snapshot) => Ok(sent?),
+            sent = snapshot_lane::send(&self.peers, self.target, &self.member, vote, snapshot) => {
+                Ok(sent.map_err(|error| self.failed(RPCTypes::InstallSnapshot, STEP, error))?)
+            }
         }
     }
 
     fn backoff(&self) -> Option<Backoff> {
         let last = BACKOFF[BACKOFF.len() - 1];
         Some(Backoff::new(BACKOFF.into_iter().chain(std::iter::repeat(last))))
-    }
-}
-
-impl Peer {
-    async fn send_snapshot(&self, vote: Vote, snapshot: Snapshot) -> Rpc<SnapshotResponse<TypeConfig>> {
-        let step = |request| self.ask(RPCTypes::InstallSnapshot, request, SNAPSHOT_STEP);
-        step(Request::SnapshotBegin {
-            vote,
-            meta: snapshot.meta,
-        })
-        .await?;
-        let mut file = snapshot.snapshot.raw_reader();
-        loop {
-            let read = move || {
-                let mut part = Vec::with_capacity(PART);
-                (&mut file)
-                    .take(PART as u64)
-                    .read_to_end(&mut part)
-                    .map(|_| (file, part))
-            };
-            let (left, part) = blocking(read)
-                .await
-                .flatten()
-                .map_err(|error| Self::unreachable(&error))?;
-            if part.is_empty() {
-                break;
-            }
-            file = left;
-            step(Request::SnapshotPart(part.into())).await?;
-        }
-        match step(Request::SnapshotEnd).await? {
-            Response::Snapshot(answer) => Ok(answer),
-            _ => unexpected(),
-        }
     }
 }

@@ -21,9 +21,12 @@ use super::{
     core::{Core, LeaderLinks, Route},
     error::ProposeError,
     handle::{DEADLINE, Pending},
-    peers::{ForwardError, LinkError, Request, Response},
+    questions::{ForwardError, Propose},
 };
-use crate::command::{Command, ConfigCommand, Proposal, Reply};
+use crate::{
+    command::{Command, ConfigCommand, Proposal, Reply},
+    peers::AskError,
+};
 
 /// Proposals that travel together at most.
 const BATCH: usize = 512;
@@ -207,7 +210,7 @@ async fn append(core: &Core, mut proposals: Vec<Proposal>, deadline: Instant) ->
 
 /// Offers a batch to the leader elsewhere. Returns what was not taken.
 async fn offer_there(core: &Core, links: &LeaderLinks, batch: Vec<Pending>) -> Vec<Pending> {
-    let proposals = batch.iter().map(|p| p.proposal.clone()).collect();
+    let proposals = Propose(batch.iter().map(|p| p.proposal.clone()).collect());
     let limit = latest(&batch).saturating_duration_since(Instant::now()) + MARGIN;
     let settle_all = |batch: Vec<Pending>, offered: &dyn Fn() -> Offered| {
         batch
@@ -218,12 +221,12 @@ async fn offer_there(core: &Core, links: &LeaderLinks, batch: Vec<Pending>) -> V
     failpoint!("forward");
     // A leader that fell silently must not hold its proposals until their deadline.
     let answer = tokio::select! {
-        answer = links.proposals.call(Request::Propose(proposals), limit) => answer,
-        () = core.leads_no_more(links.leader) => Err(LinkError::Lost("another manager leads now".into())),
+        answer = links.proposals.ask(&proposals, limit) => answer,
+        () = core.leads_no_more(links.leader) => Err(AskError::Lost("another manager leads now".into())),
     };
     failpoint!("forwarded");
     match answer {
-        Ok(Response::Proposed(results)) if results.len() == batch.len() => {
+        Ok(results) if results.len() == batch.len() => {
             let offered = results.into_iter().map(|result| match result {
                 Ok(reply) => Offered::Answered(reply),
                 Err(ForwardError::NotTaken(_)) => Offered::NotTaken,
@@ -235,7 +238,7 @@ async fn offer_there(core: &Core, links: &LeaderLinks, batch: Vec<Pending>) -> V
                 .filter_map(|(pending, offered)| pending.settle(offered))
                 .collect()
         }
-        Err(LinkError::NotSent(_)) => batch,
+        Err(AskError::NotSent(_) | AskError::Refused(_)) => batch,
         Ok(_) => settle_all(batch, &|| {
             Offered::Unknown("the leader's answer makes no sense".into())
         }),

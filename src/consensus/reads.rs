@@ -22,8 +22,8 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     core::{Core, ROUND, Route},
     error::ReadError,
-    handle::{DigestCall, ReadWaiter},
-    peers::{Request, Response},
+    handle::ReadWaiter,
+    questions::ReadIndex,
     types::{TypeConfig, Vote},
 };
 use crate::model::{ManagerId, Revision};
@@ -70,11 +70,8 @@ async fn round(core: &Core) -> Option<Revision> {
             Some(core.shared.revision.load(Ordering::Acquire))
         }
         Route::There(links) => {
-            let question = Request::ReadIndex(core.vote().await?);
-            match links.questions.call(question, ROUND + MARGIN).await {
-                Ok(Response::ReadIndex(index)) => Some(index),
-                _ => None,
-            }
+            let question = ReadIndex(core.vote().await?);
+            links.questions.ask(&question, ROUND + MARGIN).await.ok()
         }
         Route::Nowhere => None,
     }
@@ -107,26 +104,19 @@ pub(super) fn confirmed(
     (me != from && membership.get_joint_config().iter().all(quorum)).then_some(committed.index())
 }
 
-/// Takes digests of heartbeats to the leader.
-pub(super) async fn run_digests(core: Arc<Core>, mut queue: mpsc::Receiver<DigestCall>) {
-    while let Some((digest, answer)) = queue.recv().await {
+/// Confirms that this manager leads, each time by a round of its own. The shared round would not do: it goes
+/// on at another leader.
+pub(super) async fn run_confirmations(core: Arc<Core>, mut queue: mpsc::Receiver<ReadWaiter>) {
+    while let Some(answer) = queue.recv().await {
         let core = core.clone();
         tokio::spawn(async move {
-            let counted = match core.route() {
-                Route::Here => core.count(&digest).await,
-                Route::There(links) => {
-                    core.shared.figures.digest(&digest);
-                    let question = Request::Digest(digest);
-                    match links.questions.call(question, ROUND + MARGIN).await {
-                        Ok(Response::Taken) => Ok(super::handle::DigestAck),
-                        Ok(Response::Failed(why)) => Err(ReadError::NoQuorum(why)),
-                        Ok(_) => Err(ReadError::NoQuorum("the leader's answer makes no sense".into())),
-                        Err(error) => Err(ReadError::NoQuorum(error.to_string())),
-                    }
-                }
-                Route::Nowhere => Err(ReadError::NoQuorum("no leader is known".into())),
+            let confirmed = match tokio::time::timeout(ROUND, core.read_index()).await {
+                Ok(Ok(index)) => Ok(index),
+                Ok(Err(why)) => Err(ReadError::NoQuorum(why)),
+                Err(_) => Err(ReadError::NoQuorum(format!("none within {ROUND:?}"))),
             };
-            let _ = answer.send(counted);
+            // Nobody waits any more: the connection of whoever asked has ended.
+            let _ = answer.send(confirmed);
         });
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use openraft::{Config, SnapshotPolicy, async_runtime::watch::WatchReceiver, storage::RaftLogReader};
+use openraft::{Config, SnapshotPolicy, storage::RaftLogReader};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
@@ -18,14 +18,12 @@ use tracing::warn;
 
 use super::{
     begin::{self, First},
-    core::{Clock, Core, OnDigest},
-    elsewhere::Held,
+    core::{Clock, Core, register},
     figures::{Figures, count_objects},
     handle::{Consensus, PROPOSAL_BYTES, READ_QUEUE, Shared, Status},
     log_store::{LogStore, OpenError},
     membership,
     network::Network,
-    peers::{self, BoxedStream, Dial, Lane, Links, Me},
     proposer, reads,
     runtime::blocking,
     snapshot_store::{SnapshotError, SnapshotStore},
@@ -34,11 +32,7 @@ use super::{
     trim,
     types::{Raft, TypeConfig},
 };
-use crate::{
-    command::ClusterCommand,
-    model::{ManagerId, PeerInfo},
-    state::State,
-};
+use crate::{command::ClusterCommand, model::PeerInfo, peers::Peers, state::State};
 
 /// Raft's time and space.
 #[derive(Debug, Clone)]
@@ -91,10 +85,6 @@ impl fmt::Debug for Stores {
 
 /// What one manager needs.
 pub struct Options {
-    /// Its id, from its identity file.
-    pub id: ManagerId,
-    /// Random, made with its data directory.
-    pub incarnation: u64,
     /// Where it is reached.
     pub info: PeerInfo,
     /// Its log and snapshots.
@@ -107,12 +97,8 @@ pub struct Options {
     pub first: First,
     /// The first command of the cluster, proposed by the first leader that finds it missing.
     pub bootstrap: Option<ClusterCommand>,
-    /// The way to other managers.
-    pub dial: Arc<dyn Dial>,
-    /// Told of each digest that reaches the leader.
-    pub on_digest: OnDigest,
-    /// Asked for what this manager holds beside the state.
-    pub held: Arc<dyn Held>,
+    /// The ways to other managers, and who this one is.
+    pub peers: Peers,
     /// Ends the process.
     pub fatal: Fatal,
 }
@@ -153,12 +139,6 @@ impl fmt::Debug for Running {
 }
 
 impl Running {
-    /// Serves a connection from another manager until it ends; `authenticated` is the id its
-    /// certificate was issued for.
-    pub async fn serve_peer(&self, stream: BoxedStream, authenticated: ManagerId) {
-        peers::serve(self.core.clone(), stream, authenticated).await;
-    }
-
     /// The first index of the log that is still there.
     #[cfg(test)]
     pub(super) fn first_index(&self) -> u64 {
@@ -182,24 +162,21 @@ impl Consensus {
     /// [`StartError`]: this manager must not go on with what is stored.
     pub async fn start(options: Options) -> Result<(Self, Running), StartError> {
         let Options {
-            id,
-            incarnation,
             info,
             stores,
             clock,
             raft,
             first,
             bootstrap,
-            dial,
-            on_digest,
-            held,
+            peers,
             fatal,
         } = options;
-        let me = Me { id, incarnation };
+        let me = peers.me();
+        let id = me.id;
         let (proposals, proposal_queue) = mpsc::unbounded_channel();
         let (read_sender, read_queue) = mpsc::channel(READ_QUEUE);
         let (membership, membership_queue) = mpsc::channel(64);
-        let (digests, digest_queue) = mpsc::channel(64);
+        let (confirmations, confirmation_queue) = mpsc::channel(64);
         let shared = Arc::new(Shared {
             id,
             current: Mutex::new(State::default()),
@@ -214,17 +191,12 @@ impl Consensus {
             proposals,
             reads: read_sender,
             membership,
-            digests,
+            confirmations,
         });
         let Stores { log, snapshots } = stores;
         let (publish, from) = (shared.clone(), snapshots.clone());
         let machine = blocking(move || StateMachine::open(publish, from)).await??;
-        let control = Arc::new(Links::new(dial.clone(), me, Lane::Control));
-        let network = Network {
-            dial: dial.clone(),
-            me,
-            control: control.clone(),
-        };
+        let network = Network { peers: peers.clone() };
         let config = Arc::new(raft_config(&raft).validate()?);
         let vote = log.clone().read_vote().await?;
         let raft = Raft::new(id, config, network, log.clone(), machine).await;
@@ -239,11 +211,7 @@ impl Consensus {
             raft,
             shared: shared.clone(),
             snapshots,
-            questions: Links::new(dial.clone(), me, Lane::Forward),
-            dial,
-            on_digest,
-            held,
-            control,
+            peers: peers.clone(),
             leader_links: Mutex::new(None),
             changing: Semaphore::new(1),
             clock,
@@ -256,14 +224,15 @@ impl Consensus {
         let answered = core.raft.is_initialized().await;
         answered.map_err(|error| StartError::Raft(error.to_string()))?;
         core.shared.status.send_replace(status::look(&core));
+        register(&core);
         let handle = Self { shared };
         let tasks = vec![
             tokio::spawn(proposer::run(core.clone(), proposal_queue)),
             tokio::spawn(reads::run(core.clone(), read_queue)),
-            tokio::spawn(reads::run_digests(core.clone(), digest_queue)),
+            tokio::spawn(reads::run_confirmations(core.clone(), confirmation_queue)),
             tokio::spawn(membership::run(core.clone(), membership_queue)),
             tokio::spawn(membership::tend(core.clone())),
-            tokio::spawn(keep_links_open(core.clone())),
+            tokio::spawn(async move { peers.keep_open().await }),
             tokio::spawn(status::run(core.clone())),
             tokio::spawn(status::run_leadership(core.clone())),
             tokio::spawn(status::run_watch(core.raft.clone(), fatal.clone())),
@@ -274,17 +243,6 @@ impl Consensus {
         ];
         Ok((handle, Running { core, log, tasks }))
     }
-}
-
-/// Keeps the ways to all members open that elections need.
-async fn keep_links_open(core: Arc<Core>) {
-    let members = || {
-        let metrics = core.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let nodes = metrics.membership_config.membership().nodes();
-        nodes.map(|(id, member)| (*id, member.clone())).collect()
-    };
-    core.control.keep_open(members).await;
 }
 
 fn raft_config(settings: &RaftSettings) -> Config {

@@ -11,7 +11,7 @@ use openraft::{Instant, ServerState, alias::InstantOf, async_runtime::watch::Wat
 use super::{
     core::{Core, Route},
     handle::{Leadership, ManagerStatus, Status},
-    peers::{Request, Response},
+    questions::AskStatus,
     types::{Raft, TypeConfig},
 };
 use crate::model::{ManagerId, Revision};
@@ -137,7 +137,7 @@ async fn with_leaders_view(core: &Core, mut status: Status) -> Status {
     let Route::There(links) = core.route() else {
         return status;
     };
-    if let Ok(Response::Status(view)) = links.questions.call(Request::Status, REFRESH / 2).await {
+    if let Ok(view) = links.questions.ask(&AskStatus, REFRESH / 2).await {
         for (id, manager) in &mut status.managers {
             if *id != core.me.id
                 && let Some(seen) = view.managers.get(id)

@@ -1,7 +1,6 @@
 //! A whole cluster in one process, over in-memory streams and real logs on disk.
 
 mod elections;
-mod elsewhere;
 mod faults;
 mod membership;
 mod reads;
@@ -30,6 +29,7 @@ use super::*;
 use crate::{
     command::{ClusterCommand, Command, Condition, ConfigCommand, Outcome, RequestKey},
     model::{JoinRole, JoinToken, JoinTokenId, ManagerId, PeerInfo, Revision, Role, Token, TokenId},
+    peers::{BoxedStream, Dial, Me, Peers},
 };
 
 /// Takes a listener's streams, each with who it is from.
@@ -130,34 +130,31 @@ impl Manager {
         let ends: Fatal = Arc::new(move |why| {
             let _ = hook.send(why.to_string());
         });
+        let dial = NetDial {
+            net: net.clone(),
+            me: id,
+        };
+        let peers = Peers::new(Arc::new(dial), Me { id, incarnation });
         let options = Options {
-            id,
-            incarnation,
             info: info(id),
             stores: Stores::open(dir.path(), ends.clone()).await.unwrap(),
             clock: Clock::start(),
             raft,
             first,
             bootstrap: Some(bootstrap()),
-            dial: Arc::new(NetDial {
-                net: net.clone(),
-                me: id,
-            }),
-            on_digest: Arc::new(|_| {}),
-            held: Arc::new(elsewhere::Own(id)),
+            peers: peers.clone(),
             fatal: ends,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();
         let running = Arc::new(running);
         let (sender, mut streams) = mpsc::unbounded_channel();
         net.listeners.lock().unwrap().insert(info(id).peer, sender);
-        let serving = running.clone();
         let accept = tokio::spawn(async move {
             // Ends with this task: the connections of a manager end with it.
             let mut open = JoinSet::new();
             while let Some((stream, from)) = streams.recv().await {
-                let serving = serving.clone();
-                open.spawn(async move { serving.serve_peer(stream, from).await });
+                let peers = peers.clone();
+                open.spawn(async move { peers.serve(stream, from).await });
             }
         });
         Self {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     command::{ClusterCommand, Command, Condition, ContainerCommand},
-    consensus::Digest,
+    control::liveness::Digest,
     model::{ContainerId, ContainerState},
     plan::Windows,
     state::State,

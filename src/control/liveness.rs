@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
@@ -25,8 +26,8 @@ use tokio::{
 use super::{Replica, breaker};
 use crate::{
     command::{Command, ContainerCommand},
-    consensus::Digest,
     model::{Container, ContainerId, ContainerState, ManagerId, Revision},
+    peers::{Question, QuestionId},
     plan::{self, Judgement, Quiet, Tally, Windows},
     state::State,
 };
@@ -45,6 +46,21 @@ const FORGET: Duration = Duration::from_secs(300);
 
 /// Between two looks for what is to be forgotten.
 const TIDY: Duration = Duration::from_secs(60);
+
+/// Which runners of one manager sent a heartbeat: each with its session's latest `seq`. As a question to the
+/// leader it is answered once the leader has counted it and a quorum has confirmed it after that.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Digest {
+    /// Who sends it.
+    pub from: ManagerId,
+    /// Container, start of its runner, latest heartbeat.
+    pub heartbeats: Vec<(ContainerId, u64, u64)>,
+}
+
+impl Question for Digest {
+    const ID: QuestionId = QuestionId(50);
+    type Answer = ();
+}
 
 /// When each runner was last heard, on this manager's monotonic clock. Only the leader's says anything.
 #[derive(Debug, Default)]

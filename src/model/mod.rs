@@ -19,10 +19,10 @@ mod id;
 mod label;
 mod manager;
 mod name;
+mod neighbours;
 mod network;
 mod sample;
 pub mod session;
-mod sight;
 mod time;
 mod token;
 
@@ -48,9 +48,9 @@ pub use id::{AgentId, ContainerId, EngineId, IdError, JoinTokenId, ScanId, Token
 pub use label::{LabelError, Labels, Selector};
 pub use manager::{ManagerId, Member, PeerInfo};
 pub use name::{Name, NameError};
+pub use neighbours::{Neighbours, RoundTrip};
 pub use network::{NetworkName, NetworkNameError, Networks};
 pub use sample::{Sample, Sampled};
-pub use sight::{RoundTrip, Sight};
 pub use time::Millis;
 pub use token::{JoinRole, JoinToken, Role, SecretHash, Token};
 

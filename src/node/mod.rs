@@ -6,10 +6,10 @@
 //! so that nobody has to wait for an election.
 
 mod adoption;
-mod held;
 mod identity;
 mod join;
-mod peers;
+mod peer_port;
+mod peer_queries;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -17,11 +17,7 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use self::{
-    held::{Everywhere, Here},
-    identity::Identity,
-    peers::TlsDial,
-};
+use self::{identity::Identity, peer_port::TlsDial, peer_queries::Local};
 use crate::{
     api,
     cache::{self, Cache},
@@ -30,6 +26,7 @@ use crate::{
     control::{self, LivenessTable},
     engine::EngineAccess,
     model::PeerInfo,
+    peers::{Me, Peers},
     plan::{Mass, Windows},
     probe::Prober,
     security::{self, Leaf, SecurityError},
@@ -132,12 +129,15 @@ pub async fn run(
             within: config.liveness.breaker_within,
         },
     };
-    let here = Arc::new(Here::default());
     let liveness = Arc::new(LivenessTable::default());
     let counting = liveness.clone();
-    let options = Options {
+    let me_there = Me {
         id: identity.id,
         incarnation: identity.incarnation,
+    };
+    let peers = Peers::new(dial, me_there);
+    let local = Local::start(peers.clone());
+    let options = Options {
         info: me.clone(),
         stores: Stores::open(&config.data_dir, fatal.clone()).await?,
         clock: Clock::start(),
@@ -150,22 +150,19 @@ pub async fn run(
         },
         first: identity.first(&me),
         bootstrap: identity.bootstrap(),
-        dial,
-        on_digest: Arc::new(move |digest| counting.count(digest)),
-        held: here.clone(),
+        peers: peers.clone(),
         fatal,
     };
     let (consensus, running) = Consensus::start(options).await?;
-    let running = Arc::new(running);
     identity.begun()?;
 
     let tasks = TaskTracker::new();
     // Peers are served until the very end: a stopping leader needs them to hand over.
     let peers_end = CancellationToken::new();
-    tasks.spawn(peers::accept(
+    tasks.spawn(peer_port::accept(
         peer_listener,
         peer_tls,
-        running.clone(),
+        peers.clone(),
         peers_end.clone(),
     ));
     tasks.spawn(identity::announce(
@@ -189,7 +186,7 @@ pub async fn run(
             table: liveness,
             windows,
             engines: engines.clone(),
-            trips: here.engines.clone(),
+            trips: local.engines.clone(),
             scanning: control::Scanning::new(prober.clone(), looked_at, discovery.interval, discovery.rate),
             adopter,
         },
@@ -199,11 +196,13 @@ pub async fn run(
         session_listener,
         session::Deps {
             consensus: consensus.clone(),
+            peers,
+            count: Arc::new(move |digest| counting.count(digest)),
             ca: identity.ca.clone(),
             tls: security::session_server(&leaf, &trust)?,
             fence_after: config.liveness.self_stop,
-            samples: here.samples.clone(),
-            roster: here.roster.clone(),
+            samples: local.samples.clone(),
+            roster: local.roster.clone(),
         },
         shutdown.child_token(),
     );
@@ -222,17 +221,14 @@ pub async fn run(
         ..api::Limits::default()
     };
     let cache = start_cache(&config.redis, &consensus, &shutdown)?;
-    let shown = here.samples.clone();
+    let shown = local.samples.clone();
     let deps = api::Deps {
         consensus: consensus.clone(),
         ca: identity.ca.clone(),
         prober,
         engines,
         metrics: Arc::new(move || metrics() + &shown.render()),
-        beside: Arc::new(Everywhere {
-            here,
-            running: running.clone(),
-        }),
+        peer_queries: local,
         cache: cache.as_ref().map(Cache::reader),
     };
     let serving = tasks.spawn(api::serve(

@@ -29,6 +29,7 @@ mod assessed;
 mod complaints;
 mod desired;
 mod echo;
+mod fan_in;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod open;
@@ -46,19 +47,18 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{complaints::Complaints, pulse::Pulse};
-pub use self::{roster::Roster, samples::Samples};
-use crate::{
-    consensus::{Consensus, Digest},
-    model::session::FromManager,
-    security::Ca,
-};
+use self::{complaints::Complaints, fan_in::FanIn, pulse::Pulse};
+pub use self::{fan_in::Count, roster::Roster, samples::Samples};
+use crate::{consensus::Consensus, model::session::FromManager, peers::Peers, security::Ca};
 
 /// What sessions stand on.
-#[derive(Debug)]
 pub struct Deps {
     /// State and proposals.
     pub consensus: Consensus,
+    /// The way to the leader, for heartbeats.
+    pub peers: Peers,
+    /// Counts heartbeats while this manager leads.
+    pub count: Count,
     /// Signs runners' certificates.
     pub ca: Arc<Ca>,
     /// Of the session port: a client certificate is optional.
@@ -97,12 +97,15 @@ impl SessionServer {
     pub fn start(listener: TcpListener, deps: Deps, shutdown: CancellationToken) -> Self {
         let Deps {
             consensus,
+            peers,
+            count,
             ca,
             tls,
             fence_after,
             samples,
             roster,
         } = deps;
+        let fan_in = FanIn::start(consensus.clone(), peers, count);
         let core = Arc::new(Core {
             consensus,
             ca,
@@ -117,7 +120,7 @@ impl SessionServer {
         let acceptor = TlsAcceptor::from(tls);
         tasks.spawn(accept::run(listener, acceptor, core.clone(), tasks.clone()));
         tasks.spawn(fan_out(core.clone()));
-        tasks.spawn(count_heartbeats(core));
+        tasks.spawn(count_heartbeats(core, fan_in));
         tasks.close();
         Self { tasks }
     }
@@ -133,12 +136,11 @@ async fn fan_out(core: Arc<Core>) {
     core.shutdown.run_until_cancelled(looks).await;
 }
 
-async fn count_heartbeats(core: Arc<Core>) {
+async fn count_heartbeats(core: Arc<Core>, fan_in: Arc<FanIn>) {
     let send = |heartbeats| {
-        let consensus = core.consensus.clone();
+        let fan_in = fan_in.clone();
         async move {
-            let from = consensus.id();
-            let counted = consensus.send_digest(Digest { from, heartbeats }).await;
+            let counted = fan_in.send(heartbeats).await;
             if let Err(error) = &counted {
                 tracing::debug!(%error, "a digest of heartbeats was not confirmed");
             }

@@ -6,10 +6,7 @@ use futures::future::BoxFuture;
 use quorate::{
     command::{AgentCommand, ClusterCommand, Command, Condition, ContainerCommand, Outcome, Reply},
     config::{Address, Hidden, RunnerConfig},
-    consensus::{
-        BoxedStream, Clock, Consensus, Dial, Fatal, First, Options, RaftSettings,
-        Running as RunningConsensus, Stores,
-    },
+    consensus::{Clock, Consensus, Fatal, First, Options, RaftSettings, Running as RunningConsensus, Stores},
     control::{self, Controller, LivenessTable, Scanning},
     engine::EngineAccess,
     model::{
@@ -17,6 +14,7 @@ use quorate::{
         Role, Token, TokenId,
         session::{FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     },
+    peers::{BoxedStream, Dial, Me, Peers},
     plan::Windows,
     probe::Prober,
     security::session_server,
@@ -77,9 +75,9 @@ impl Manager {
         let counting = liveness.clone();
         let fatal: Fatal = Arc::new(|why| panic!("{why}"));
         let data = dir.path().join("manager");
+        let incarnation = 1;
+        let peers = Peers::new(Arc::new(Nobody), Me { id: 1, incarnation });
         let options = Options {
-            id: 1,
-            incarnation: 1,
             info: info.clone(),
             stores: Stores::open(&data, fatal.clone()).await.unwrap(),
             clock: Clock::start(),
@@ -92,9 +90,7 @@ impl Manager {
             },
             first: First::Form([(1, info)].into()),
             bootstrap: Some(bootstrap(&token)),
-            dial: Arc::new(Nobody),
-            on_digest: Arc::new(move |digest| counting.count(digest)),
-            held: Arc::new(()),
+            peers: peers.clone(),
             fatal,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();
@@ -116,6 +112,8 @@ impl Manager {
         let roster = Arc::new(Roster::default());
         let deps = Deps {
             consensus: consensus.clone(),
+            peers,
+            count: Arc::new(move |digest| counting.count(digest)),
             ca: ca.clone(),
             tls: session_server(&leaf, ca.trust()).unwrap(),
             fence_after: Duration::from_secs(8),

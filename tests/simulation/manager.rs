@@ -1,7 +1,6 @@
 //! A simulated manager: the product's consensus on a simulated disk and network, and its clients.
 
 use std::{
-    rc::Rc,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -15,6 +14,7 @@ use quorate::{
         snapshot_store::SnapshotStore,
     },
     model::{JoinRole, JoinToken, JoinTokenId, ManagerId, Millis, Role, Token, TokenId},
+    peers::{Me, Peers},
 };
 use rand::{Rng, rngs::StdRng};
 use tokio::{sync::mpsc, task::spawn_local, time::sleep};
@@ -116,11 +116,14 @@ pub async fn run(world: Shared, id: ManagerId) -> turmoil::Result {
     };
     spawn_local(write(writer, start.pace));
     spawn_local(vouch(log.clone()));
+    let me = Me {
+        id,
+        incarnation: start.incarnation,
+    };
+    let peers = Peers::new(Arc::new(SimDial(id)), me);
     let options = {
         let world = world.borrow();
         Options {
-            id,
-            incarnation: start.incarnation,
             info: net::info(id),
             stores: Stores {
                 log: log.clone(),
@@ -130,14 +133,13 @@ pub async fn run(world: Shared, id: ManagerId) -> turmoil::Result {
             raft: world.plan.raft.clone(),
             first: start.first,
             bootstrap: Some(bootstrap(world.plan.managers)),
-            dial: Arc::new(SimDial(id)),
-            on_digest: Arc::new(|_| {}),
-            held: Arc::new(()),
+            peers: peers.clone(),
             fatal,
         }
     };
     let mut rng = start.rng;
-    let (consensus, running) = match Runtime::scope(start.seed, Consensus::start(options)).await {
+    // It runs for as long as it is held.
+    let (consensus, _running) = match Runtime::scope(start.seed, Consensus::start(options)).await {
         Ok(started) => started,
         Err(error) => {
             end(format!("it does not start: {error:?}"));
@@ -145,13 +147,12 @@ pub async fn run(world: Shared, id: ManagerId) -> turmoil::Result {
         }
     };
     open(&world, id, &consensus, log);
-    let running = Rc::new(running);
     let listener = TcpListener::bind(("0.0.0.0", net::PORT)).await?;
     loop {
         let (stream, from) = listener.accept().await?;
         let Some(from) = net::who(from.ip()) else { continue };
-        let (running, seed) = (running.clone(), rng.random());
-        let serve = async move { running.serve_peer(Box::new(stream), from).await };
+        let (peers, seed) = (peers.clone(), rng.random());
+        let serve = async move { peers.serve(Box::new(stream), from).await };
         spawn_local(Runtime::scope(seed, serve));
     }
 }

@@ -4,8 +4,8 @@ use std::{cell::RefCell, io, net::IpAddr, time::Duration};
 
 use futures::future::BoxFuture;
 use quorate::{
-    consensus::{BoxedStream, Dial},
     model::{ManagerId, PeerInfo},
+    peers::{BoxedStream, Dial},
 };
 use tokio::time::sleep;
 use turmoil::net::TcpStream;

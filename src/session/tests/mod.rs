@@ -29,12 +29,13 @@ use crate::{
     command::{
         AgentCommand, ClusterCommand, Command, Condition, ContainerCommand, Outcome, Placement, Reply,
     },
-    consensus::{BoxedStream, Clock, Consensus, Dial, Fatal, First, Options, RaftSettings, Running, Stores},
+    consensus::{Clock, Consensus, Fatal, First, Options, RaftSettings, Running, Stores},
     model::{
         AgentId, AgentState, Capabilities, Container, ContainerId, Desired, JoinRole, JoinTokenId, Labels,
         Millis, PeerInfo, Resources, Revision, Role, Token, TokenId,
         session::{AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     },
+    peers::{BoxedStream, Dial, Me, Peers},
     security::{self, Ca, JoinToken, KeyRequest, Leaf},
     state::State,
     wire::{FramedReader, FramedWriter},
@@ -89,9 +90,9 @@ impl Bench {
             session: "session-1".into(),
         };
         let fatal: Fatal = Arc::new(|why| panic!("{why}"));
+        let incarnation = 11;
+        let peers = Peers::new(Arc::new(Alone), Me { id: 1, incarnation });
         let options = Options {
-            id: 1,
-            incarnation: 11,
             info: me.clone(),
             stores: Stores::open(dir.path(), fatal.clone()).await.unwrap(),
             clock: Clock::start(),
@@ -104,9 +105,7 @@ impl Bench {
             },
             first: First::Form(BTreeMap::from([(1, me)])),
             bootstrap: founded.then(|| bootstrap(&ca)),
-            dial: Arc::new(Alone),
-            on_digest: Arc::new(move |digest| counting.lock().unwrap().extend(&digest.heartbeats)),
-            held: Arc::new(()),
+            peers: peers.clone(),
             fatal,
         };
         let (consensus, running) = Consensus::start(options).await.unwrap();
@@ -115,6 +114,8 @@ impl Bench {
         let leaf = ca.issue_manager(1, &[]).unwrap();
         let deps = Deps {
             consensus: consensus.clone(),
+            peers,
+            count: Arc::new(move |digest| counting.lock().unwrap().extend(&digest.heartbeats)),
             ca: ca.clone(),
             tls: security::session_server(&leaf, ca.trust()).unwrap(),
             fence_after: FENCE_AFTER,

@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use crate::{
-    consensus::{BoxedStream, Dial, Running},
+    peers::{BoxedStream, Dial, Peers},
     security::{self, PeerIdentity},
 };
 
@@ -52,7 +52,7 @@ impl Dial for TlsDial {
 pub(super) async fn accept(
     listener: TcpListener,
     config: Arc<ServerConfig>,
-    running: Arc<Running>,
+    peers: Peers,
     end: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(config);
@@ -76,10 +76,10 @@ pub(super) async fn accept(
                 continue;
             }
         };
-        let (acceptor, running, end) = (acceptor.clone(), running.clone(), end.clone());
+        let (acceptor, peers, end) = (acceptor.clone(), peers.clone(), end.clone());
         connections.spawn(async move {
             tokio::select! {
-                () = serve(stream, acceptor, running) => {}
+                () = serve(stream, acceptor, peers) => {}
                 () = end.cancelled() => {}
             }
             drop(place);
@@ -89,7 +89,7 @@ pub(super) async fn accept(
     connections.wait().await;
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, running: Arc<Running>) {
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, peers: Peers) {
     let from = stream.peer_addr().map_or_else(|_| "?".into(), |a| a.to_string());
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "a peer connection ended at once");
@@ -105,5 +105,5 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, running: Arc<Running>) 
     let Some(id) = identity.and_then(|identity| identity.manager_id()) else {
         return warn!(%from, "refused a peer connection: its certificate names no manager");
     };
-    running.serve_peer(Box::new(stream), id).await;
+    peers.serve(Box::new(stream), id).await;
 }

@@ -3,22 +3,22 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    consensus::Elsewhere,
-    model::{ContainerId, Millis, Sampled, Sight},
+    model::{ContainerId, Millis, Neighbours, Sampled},
+    peers::Answers,
 };
 
-/// What this manager holds beside the state, and the others do.
-pub trait Beside: Send + Sync {
+/// Asks this manager, and the others, for what is not in the state.
+pub trait PeerQueries: Send + Sync {
     /// The samples that this manager holds of a container, from a moment on.
     fn samples_here(&self, container: ContainerId, since: Millis) -> Vec<Sampled>;
     /// Those that the others hold.
-    fn samples_elsewhere(
+    fn samples_of_others(
         &self,
         container: ContainerId,
         since: Millis,
-    ) -> BoxFuture<'_, Elsewhere<Vec<Sampled>>>;
+    ) -> BoxFuture<'_, Answers<Vec<Sampled>>>;
     /// What this manager sees of its neighbours.
-    fn sight_here(&self) -> Sight;
+    fn neighbours_here(&self) -> Neighbours;
     /// What the others see.
-    fn sights_elsewhere(&self) -> BoxFuture<'_, Elsewhere<Sight>>;
+    fn neighbours_of_others(&self) -> BoxFuture<'_, Answers<Neighbours>>;
 }

@@ -19,7 +19,7 @@ impl From<Duration> for RoundTrip {
 
 /// What a manager reaches, and how fast. What is not known yet has no round trip.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sight {
+pub struct Neighbours {
     /// Other managers.
     pub managers: Vec<(ManagerId, Option<RoundTrip>)>,
     /// Engines it watches; only a leader does.

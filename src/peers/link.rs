@@ -1,9 +1,9 @@
-//! The asking side of a lane: many requests under way over one connection, told apart by number.
+//! The asking side of a lane: many questions under way over one connection, told apart by number.
 //!
 //! A link is one task that owns the connection. It dials when there is something to ask, writes all
 //! that waits in one go, and hands answers to whoever asked. What matters to callers is the
-//! difference between [`LinkError::NotSent`], after which asking again is safe, and
-//! [`LinkError::Lost`], after which the other side may or may not have acted.
+//! difference between [`AskError::NotSent`] and [`AskError::Refused`], after which asking again is safe, and
+//! [`AskError::Lost`], after which the other side may or may not have acted.
 
 use std::{
     collections::{HashMap, hash_map::DefaultHasher},
@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::FutureExt;
 use tokio::{
     io::{ReadHalf, WriteHalf},
@@ -24,13 +25,16 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{BoxedStream, Dial, Lane, MAX_FRAME_BYTES, Me, Request, Response, open};
+use super::{
+    AskError, BoxedStream, Channel, Dial, Lane, MAX_FRAME_BYTES, Me, Question, QuestionId, hello,
+    question::{Answered, Asked, Look, decode, encode},
+};
 use crate::{
     model::{ManagerId, Member},
     wire::{FramedReader, FramedWriter},
 };
 
-/// Requests that may wait for the connection; more are refused at once.
+/// Questions that may wait for the connection; more are refused at once.
 const QUEUE: usize = 1024;
 
 /// Bytes that are written in one go at most.
@@ -40,32 +44,27 @@ const WRITE_BATCH: usize = 1 << 20;
 /// machine it is the rule, and dialling again would make it busier.
 const TELLING: Duration = Duration::from_millis(400);
 
-/// Why there is no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(in crate::consensus) enum LinkError {
-    /// The request never left: it certainly had no effect.
-    #[error("not sent: {0}")]
-    NotSent(String),
-    /// It was sent, and the connection ended or the time ran out before the answer.
-    #[error("no answer: {0}")]
-    Lost(String),
-}
+/// Room in a frame for what is not the question itself, in bytes.
+const FRAME_HEAD: usize = 64;
+
+type Outcome = Result<Bytes, AskError>;
 
 struct Call {
-    request: Request,
-    answer: oneshot::Sender<Result<Response, LinkError>>,
+    id: QuestionId,
+    body: Bytes,
+    answer: oneshot::Sender<Outcome>,
 }
 
 /// Whoever waits for an answer, by number. The numbers are our own, so the hash needs no secret; without
 /// one a run of a simulation is the same each time.
-type Waiters = HashMap<u64, oneshot::Sender<Result<Response, LinkError>>, BuildHasherDefault<DefaultHasher>>;
+type Waiters = HashMap<u64, oneshot::Sender<Outcome>, BuildHasherDefault<DefaultHasher>>;
 
 /// Answers that are waited for. `None` once the connection has ended.
 type Waiting = Arc<Mutex<Option<Waiters>>>;
 
 /// Asks one manager on one lane.
 #[derive(Debug)]
-pub(in crate::consensus) struct Link {
+pub struct Link {
     calls: mpsc::Sender<Call>,
     reset: Arc<Notify>,
     /// Answers received in all, over all connections.
@@ -110,7 +109,7 @@ impl Link {
     pub async fn look(&self, limit: Duration) {
         let connected = self.received.load(Ordering::Relaxed) > 0;
         let began = Instant::now();
-        let answer = self.call(Request::Look, limit).await;
+        let answer = self.ask(&Look, limit).await;
         let took = match answer {
             Ok(_) if connected => u64::try_from(began.elapsed().as_micros())
                 .unwrap_or(u64::MAX)
@@ -129,22 +128,37 @@ impl Link {
     }
 
     /// Asks, and waits at most `limit` for the answer.
-    pub async fn call(&self, request: Request, limit: Duration) -> Result<Response, LinkError> {
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn ask<Q: Question>(&self, question: &Q, limit: Duration) -> Result<Q::Answer, AskError> {
+        let body = encode(question).map_err(AskError::NotSent)?;
+        if body.len() > MAX_FRAME_BYTES - FRAME_HEAD {
+            return Err(AskError::NotSent(format!(
+                "{} bytes are more than a frame between managers takes",
+                body.len()
+            )));
+        }
+        let answer = self.call(Q::ID, body, limit).await?;
+        decode(&answer).map_err(|error| AskError::Lost(format!("the answer makes no sense: {error}")))
+    }
+
+    async fn call(&self, id: QuestionId, body: Bytes, limit: Duration) -> Outcome {
         let before = self.received.load(Ordering::Relaxed);
         let (answer, wait) = oneshot::channel();
         self.calls
-            .try_send(Call { request, answer })
-            .map_err(|_| LinkError::NotSent("the queue is full".into()))?;
+            .try_send(Call { id, body, answer })
+            .map_err(|_| AskError::NotSent("the queue is full".into()))?;
         match timeout(limit, wait).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(LinkError::Lost("the connection ended".into())),
+            Ok(Err(_)) => Err(AskError::Lost("the connection ended".into())),
             Err(_) => {
                 // Nothing at all came back meanwhile: the other side hangs or the network swallows.
                 // Start afresh, so that what is asked next does not wait behind it.
                 if limit >= TELLING && self.received.load(Ordering::Relaxed) == before {
                     self.reset.notify_one();
                 }
-                Err(LinkError::Lost(format!("none within {limit:?}")))
+                Err(AskError::Lost(format!("none within {limit:?}")))
             }
         }
     }
@@ -208,25 +222,14 @@ impl Driver {
     }
 
     async fn connect(&self) -> io::Result<Connection> {
-        let expected = Some(self.member.incarnation);
-        let (stream, _) = open(
-            &*self.dial,
-            self.me,
-            self.lane,
-            self.target,
-            &self.member.info,
-            expected,
-        )
-        .await?;
-        let (read, write) = tokio::io::split(stream);
+        let (lane, target) = (self.lane, self.target);
+        let Member { info, incarnation } = &self.member;
+        let (stream, _) = hello::open(&*self.dial, self.me, lane, target, info, Some(*incarnation)).await?;
+        let Channel { reader, writer } = stream.into();
         let waiting: Waiting = Arc::new(Mutex::new(Some(Waiters::default())));
-        let reader = tokio::spawn(receive(
-            FramedReader::new(read, MAX_FRAME_BYTES),
-            waiting.clone(),
-            self.received.clone(),
-        ));
+        let reader = tokio::spawn(receive(reader, waiting.clone(), self.received.clone()));
         Ok(Connection {
-            writer: FramedWriter::new(write, MAX_FRAME_BYTES),
+            writer,
             waiting,
             reader,
             next: 0,
@@ -235,7 +238,7 @@ impl Driver {
 }
 
 impl Connection {
-    /// Writes a request and what else waits, as one batch.
+    /// Writes a question and what else waits, as one batch.
     async fn write(&mut self, first: Call, queue: &mut mpsc::Receiver<Call>) -> io::Result<()> {
         let mut next = Some(first);
         while let Some(call) = next {
@@ -258,22 +261,23 @@ impl Connection {
         if call.answer.is_closed() {
             return;
         }
+        let Call { id, body, answer } = call;
         let number = self.next;
         self.next += 1;
-        if let Err(error) = self.writer.push(&(number, &call.request)) {
-            let _ = call.answer.send(Err(LinkError::NotSent(error.to_string())));
+        if let Err(error) = self.writer.push(&Asked { number, id, body }) {
+            let _ = answer.send(Err(AskError::NotSent(error.to_string())));
             return;
         }
         let refused = match lock(&self.waiting).as_mut() {
             Some(waiting) => {
-                waiting.insert(number, call.answer);
+                waiting.insert(number, answer);
                 None
             }
-            None => Some(call.answer),
+            None => Some(answer),
         };
         if let Some(answer) = refused {
             // Encoded but the reader is gone; whether it would still leave is not known here.
-            let _ = answer.send(Err(LinkError::Lost("the connection ended".into())));
+            let _ = answer.send(Err(AskError::Lost("the connection ended".into())));
         }
     }
 }
@@ -281,7 +285,7 @@ impl Connection {
 fn refuse(first: Call, queue: &mut mpsc::Receiver<Call>, error: &io::Error) {
     let mut next = Some(first);
     while let Some(call) = next {
-        let _ = call.answer.send(Err(LinkError::NotSent(error.to_string())));
+        let _ = call.answer.send(Err(AskError::NotSent(error.to_string())));
         next = queue.try_recv().ok();
     }
 }
@@ -292,12 +296,17 @@ async fn receive(
     received: Arc<AtomicU64>,
 ) {
     let why = loop {
-        match reader.read::<(u64, Response)>().await {
-            Ok(Some((number, response))) => {
+        match reader.read::<(u64, Answered)>().await {
+            Ok(Some((number, answered))) => {
                 received.fetch_add(1, Ordering::Relaxed);
                 let answer = lock(&waiting).as_mut().and_then(|w| w.remove(&number));
                 if let Some(answer) = answer {
-                    let _ = answer.send(Ok(response));
+                    // Whoever asked may have given up.
+                    let _ = answer.send(match answered {
+                        Answered::Done(body) => Ok(body),
+                        Answered::Refused(why) => Err(AskError::Refused(why)),
+                        Answered::Lost(why) => Err(AskError::Lost(why)),
+                    });
                 }
             }
             Ok(None) => break "the other side closed the connection".to_owned(),
@@ -311,7 +320,7 @@ async fn receive(
 fn end(waiting: &Waiting, why: &str) {
     let left = lock(waiting).take();
     for (_, answer) in left.into_iter().flatten() {
-        let _ = answer.send(Err(LinkError::Lost(why.to_owned())));
+        let _ = answer.send(Err(AskError::Lost(why.to_owned())));
     }
 }
 

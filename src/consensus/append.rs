@@ -18,15 +18,18 @@ use tokio::{
     time::timeout,
 };
 
-use super::{BoxedStream, Dial, Lane, MAX_FRAME_BYTES, Me, io_error, open};
+use super::{core::Core, types::TypeConfig};
 use crate::{
-    consensus::types::TypeConfig,
     model::{ManagerId, Member},
+    peers::{BoxedStream, Channel, Lane, Peers, io_error},
     wire::{FramedReader, FramedWriter},
 };
 
 /// A peer that takes nothing for this long is gone.
 const STUCK: Duration = Duration::from_secs(5);
+
+/// A connection on which nothing arrives for this long is closed: its other end is gone.
+const IDLE: Duration = Duration::from_secs(600);
 
 /// Requests that may be under way; the sender pauses above that.
 const IN_FLIGHT: usize = 64;
@@ -36,38 +39,30 @@ type Results = BoxStream<'static, io::Result<Answer>>;
 type Reader = FramedReader<ReadHalf<BoxedStream>>;
 type Writer = FramedWriter<WriteHalf<BoxedStream>>;
 
-/// A connection on which everything that was asked is answered.
-struct Idle {
-    reader: Reader,
-    writer: Writer,
-}
-
 /// Where a lane's streams get their connections from.
 #[derive(Clone)]
-pub(in crate::consensus) struct AppendLane {
-    dial: Arc<dyn Dial>,
-    me: Me,
+pub(super) struct AppendLane {
+    peers: Peers,
     target: ManagerId,
     member: Member,
-    /// Raft ends a stream whenever it has caught up and begins the next one soon after: a connection that
+    /// A connection on which everything that was asked is answered. Raft ends a stream whenever it has caught up and begins the next one soon after: a connection that
     /// the one before left clean serves it too, for a handshake costs more than a small append.
-    idle: Arc<Mutex<Option<Idle>>>,
+    idle: Arc<Mutex<Option<Channel>>>,
 }
 
 impl std::fmt::Debug for AppendLane {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AppendLane")
-            .field("me", &self.me)
+            .field("peers", &self.peers)
             .field("target", &self.target)
             .finish_non_exhaustive()
     }
 }
 
 impl AppendLane {
-    pub fn new(dial: Arc<dyn Dial>, me: Me, target: ManagerId, member: Member) -> Self {
+    pub fn new(peers: Peers, target: ManagerId, member: Member) -> Self {
         Self {
-            dial,
-            me,
+            peers,
             target,
             member,
             idle: Arc::default(),
@@ -89,9 +84,13 @@ impl AppendLane {
             return Ok(stream::empty().boxed());
         };
         let input = stream::iter([first]).chain(input);
-        let Idle { reader, writer } = match self.take_idle() {
+        let Channel { reader, writer } = match self.take_idle() {
             Some(idle) => idle,
-            None => self.connect().await?,
+            None => self
+                .peers
+                .connect(Lane::APPEND, self.target, &self.member)
+                .await?
+                .into(),
         };
         // One token for each request under way.
         let (sent, under_way) = mpsc::channel(IN_FLIGHT);
@@ -115,27 +114,9 @@ impl AppendLane {
         .boxed())
     }
 
-    async fn connect(&self) -> io::Result<Idle> {
-        let expected = Some(self.member.incarnation);
-        let (opened, _) = open(
-            &*self.dial,
-            self.me,
-            Lane::Append,
-            self.target,
-            &self.member.info,
-            expected,
-        )
-        .await?;
-        let (read, write) = tokio::io::split(opened);
-        Ok(Idle {
-            reader: FramedReader::new(read, MAX_FRAME_BYTES),
-            writer: FramedWriter::new(write, MAX_FRAME_BYTES),
-        })
-    }
-
     /// The connection that the last stream left, unless the other side has ended it or says more than
     /// it was asked.
-    fn take_idle(&self) -> Option<Idle> {
+    fn take_idle(&self) -> Option<Channel> {
         let mut idle = lock(&self.idle).take()?;
         let silent = idle.reader.read::<Answer>().now_or_never().is_none();
         silent.then_some(idle)
@@ -143,7 +124,7 @@ impl AppendLane {
 }
 
 /// Every critical section is a single operation, so a panic leaves nothing half done.
-fn lock(idle: &Mutex<Option<Idle>>) -> std::sync::MutexGuard<'_, Option<Idle>> {
+fn lock(idle: &Mutex<Option<Channel>>) -> std::sync::MutexGuard<'_, Option<Channel>> {
     idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -162,7 +143,7 @@ struct Answers {
     under_way: mpsc::Receiver<io::Result<()>>,
     due: Duration,
     writer: Abort,
-    idle: Arc<Mutex<Option<Idle>>>,
+    idle: Arc<Mutex<Option<Channel>>>,
 }
 
 impl Answers {
@@ -183,7 +164,7 @@ impl Answers {
     async fn leave_clean(mut self) {
         if let Ok(Some(writer)) = (&mut self.writer.0).await {
             let reader = self.reader;
-            *lock(&self.idle) = Some(Idle { reader, writer });
+            *lock(&self.idle) = Some(Channel { reader, writer });
         }
     }
 }
@@ -210,4 +191,38 @@ where
         }
     }
     Some(writer)
+}
+
+/// The other side: feeds entries to raft, in order, and sends its answers back, in order.
+pub(super) async fn serve(core: Arc<Core>, stream: BoxedStream) {
+    let Channel { reader, mut writer } = stream.into();
+    let hears = core.clone();
+    let input = stream::unfold(reader, move |mut reader| {
+        let hears = hears.clone();
+        async move {
+            match timeout(IDLE, reader.read()).await {
+                Ok(Ok(Some(request))) => {
+                    hears.heard();
+                    Some((request, reader))
+                }
+                Ok(Err(error)) => {
+                    if error.is_violation() {
+                        tracing::warn!(%error, "a manager sent what no manager sends; its connection is closed");
+                    }
+                    None
+                }
+                _ => None,
+            }
+        }
+    });
+    let mut answers = std::pin::pin!(core.raft.stream_append(input));
+    while let Some(Ok(answer)) = answers.next().await {
+        if writer.push(&answer).is_err() {
+            return;
+        }
+        // A peer that takes nothing is given up.
+        if !matches!(timeout(STUCK, writer.flush()).await, Ok(Ok(()))) {
+            return;
+        }
+    }
 }

@@ -24,7 +24,7 @@ const SILENT: Duration = Duration::from_secs(1);
 
 /// One manager's links to the others, on one lane.
 #[derive(Debug)]
-pub(in crate::consensus) struct Links {
+pub(super) struct Links {
     dial: Arc<dyn Dial>,
     me: Me,
     lane: Lane,

@@ -1,0 +1,100 @@
+//! What this manager holds beside the state, and the way to what the others hold.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{FutureExt, future::BoxFuture};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::PeerQueries,
+    control::EngineTrips,
+    model::{ContainerId, Millis, Neighbours, RoundTrip, Sampled},
+    peers::{Answers, Lane, Peers, Question, QuestionId},
+    session::{Roster, Samples},
+};
+
+/// For each manager to answer, a connection included.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// The samples that a manager holds of a container, from a moment on.
+#[derive(Debug, Serialize, Deserialize)]
+struct AskSamples {
+    container: ContainerId,
+    since: Millis,
+}
+
+impl Question for AskSamples {
+    const ID: QuestionId = QuestionId(51);
+    type Answer = Vec<Sampled>;
+}
+
+/// What a manager sees of its neighbours.
+#[derive(Debug, Serialize, Deserialize)]
+struct AskNeighbours;
+
+impl Question for AskNeighbours {
+    const ID: QuestionId = QuestionId(52);
+    type Answer = Neighbours;
+}
+
+/// What this manager holds.
+#[derive(Debug)]
+pub(super) struct Local {
+    pub samples: Arc<Samples>,
+    pub roster: Arc<Roster>,
+    pub engines: Arc<EngineTrips>,
+    peers: Peers,
+}
+
+impl Local {
+    /// From here on other managers are answered.
+    pub fn start(peers: Peers) -> Arc<Self> {
+        let local = Arc::new(Self {
+            samples: Arc::default(),
+            roster: Arc::default(),
+            engines: Arc::default(),
+            peers: peers.clone(),
+        });
+        peers.answer(Lane::FORWARD, &local, |local, _, ask: AskSamples| async move {
+            Ok(local.samples.since(ask.container, ask.since))
+        });
+        peers.answer(Lane::FORWARD, &local, |local, _, AskNeighbours| async move {
+            Ok(local.neighbours_here())
+        });
+        local
+    }
+}
+
+impl PeerQueries for Local {
+    fn samples_here(&self, container: ContainerId, since: Millis) -> Vec<Sampled> {
+        self.samples.since(container, since)
+    }
+
+    fn samples_of_others(
+        &self,
+        container: ContainerId,
+        since: Millis,
+    ) -> BoxFuture<'_, Answers<Vec<Sampled>>> {
+        async move {
+            let question = AskSamples { container, since };
+            self.peers.ask_others(&question, ANSWER).await
+        }
+        .boxed()
+    }
+
+    fn neighbours_here(&self) -> Neighbours {
+        let managers = self.peers.round_trips().into_iter();
+        let engines = self.engines.all().into_iter();
+        Neighbours {
+            managers: managers
+                .map(|(id, trip)| (id, trip.map(RoundTrip::from)))
+                .collect(),
+            engines: engines.map(|(id, took)| (id, RoundTrip::from(took))).collect(),
+            sessions: self.roster.open(),
+        }
+    }
+
+    fn neighbours_of_others(&self) -> BoxFuture<'_, Answers<Neighbours>> {
+        self.peers.ask_others(&AskNeighbours, ANSWER).boxed()
+    }
+}
