@@ -160,6 +160,7 @@ pub(super) async fn explain(State(app): State<App>, request: Request) -> Result<
         container_name: view.state.container(id).map(|container| container.name.clone()),
         fits: verdict.fits(),
         verdict: verdict.to_string(),
+        why: serde_json::json!(verdict),
     });
     Ok(view.json(&List {
         items: items.collect(),

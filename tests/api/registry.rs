@@ -67,6 +67,27 @@ async fn agents_are_deployed_stopped_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_explanation_is_for_people_and_for_programs() {
+    let manager = Manager::start().await;
+    let client = manager.client();
+    let web = spec(r#"{"name":"web","command":"sleep","constraints":"zone=a"}"#);
+    client.deploy_agent(&web).await.unwrap();
+    let request = ContainerRequest {
+        name: "c".parse().unwrap(),
+        labels: Default::default(),
+    };
+    client.register_container(&request).await.unwrap();
+    let told = client.explain_agent("web", &Page::default()).await.unwrap();
+    let [told] = told.items.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert!(!told.fits && told.verdict.starts_with("is not ready but registered: "));
+    assert_eq!(told.why["verdict"], "not_ready");
+    assert_eq!(told.why["state"], "registered");
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_deployment_or_deletion_gets_the_first_answer() {
     let manager = Manager::start().await;
     let http = manager.http();

@@ -214,6 +214,10 @@ pub struct Explained {
     pub fits: bool,
     /// Why, for a person to act on.
     pub verdict: String,
+    /// The same for programs: `verdict` is `here`, `fits`, `not_ready`, `cordoned`, `unhealthy`, `mismatch` or
+    /// `no_room`; beside it stands what was looked at.
+    #[schema(value_type = Object)]
+    pub why: serde_json::Value,
 }
 
 /// Adds an engine to watch.
