@@ -25,6 +25,7 @@ mod sample;
 pub mod session;
 mod time;
 mod token;
+mod versions;
 
 pub use adoption::{Adoption, MAY_ADOPT};
 pub use agent::{
@@ -53,6 +54,7 @@ pub use network::{NetworkName, NetworkNameError, Networks};
 pub use sample::{Sample, Sampled};
 pub use time::Millis;
 pub use token::{JoinRole, JoinToken, Role, SecretHash, Token};
+pub use versions::{Mismatch, Versions};
 
 /// The log index of an entry: versions, epochs and event numbers are all revisions.
 pub type Revision = u64;

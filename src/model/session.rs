@@ -1,17 +1,21 @@
 //! What a runner and a manager say to each other over a session.
 //!
-//! Frames are postcard, so a change of these types is a change of [`PROTOCOL`]: the first frame
-//! carries the version, and a manager refuses what it does not speak with a clear word.
+//! Frames are postcard. The first one offers the versions that the runner speaks, and the welcome says which
+//! of them the session is in. Where there is none that both speak, the manager says which side to upgrade
+//! first; the runner keeps its agents and tries again.
+//!
+//! So that any version understands the first frame of any other, its beginning stays for ever: which of the
+//! first three variants of [`FromRunner`] it is, and then the versions.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     AgentId, AgentSpec, AgentState, Assessment, Capabilities, ContainerId, Labels, ManagerId, Name, PeerInfo,
-    Resources, Revision, Sample,
+    Resources, Revision, Sample, Versions,
 };
 
-/// The version of these types.
-pub const PROTOCOL: u32 = 2;
+/// The versions of these types that are spoken here.
+pub const PROTOCOL: Versions = Versions::only(3);
 
 /// The largest session frame, in bytes.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
@@ -22,7 +26,7 @@ pub enum FromRunner {
     /// First frame of a runner without a certificate: who it wants to be, and the proof.
     Enroll {
         /// [`PROTOCOL`] of the runner.
-        protocol: u32,
+        protocol: Versions,
         /// The join token as text.
         token: String,
         /// A certificate signing request, PEM. The key never leaves the runner.
@@ -33,7 +37,7 @@ pub enum FromRunner {
     /// First frame of a manager that joins the cluster; it has no certificate yet.
     JoinManager {
         /// [`PROTOCOL`] of the manager.
-        protocol: u32,
+        protocol: Versions,
         /// The join token as text, for the role manager.
         token: String,
         /// Its data directory's random number.
@@ -42,7 +46,7 @@ pub enum FromRunner {
     /// First frame of a runner with a certificate.
     Hello {
         /// [`PROTOCOL`] of the runner.
-        protocol: u32,
+        protocol: Versions,
         /// Who it is.
         hello: Hello,
     },
@@ -130,6 +134,8 @@ pub enum FromManager {
     },
     /// The session is open.
     Welcome {
+        /// The version that both sides speak from here on.
+        version: u16,
         /// The container's id.
         container: ContainerId,
         /// Session addresses of all managers, to reconnect to.

@@ -8,11 +8,8 @@ use tokio::time::timeout;
 
 use super::{BoxedStream, Dial, Me, Members, Standing, io_error};
 use crate::{
-    model::{ManagerId, PeerInfo},
-    wire::{
-        self,
-        versions::{Mismatch, Versions},
-    },
+    model::{ManagerId, Mismatch, PeerInfo, Versions},
+    wire,
 };
 
 /// The versions of what managers say to each other after the hello.

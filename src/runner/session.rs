@@ -74,6 +74,7 @@ impl<'a> Session<'a> {
         })
         .await?;
         let FromManager::Welcome {
+            version,
             container,
             managers,
             fence_after_ms,
@@ -81,6 +82,9 @@ impl<'a> Session<'a> {
         else {
             return Err(SessionError::Unexpected("something else than a welcome"));
         };
+        if !PROTOCOL.has(version) {
+            return Err(SessionError::Unexpected("a version that was not offered"));
+        }
         if container != identity.container {
             return Err(SessionError::Unexpected("a welcome for another container"));
         }

@@ -14,7 +14,10 @@ use tracing::{debug, warn};
 
 use super::{Core, Refusal, admit, open};
 use crate::{
-    model::session::{FromManager, FromRunner, MAX_FRAME_BYTES, PROTOCOL},
+    model::{
+        ContainerId, Mismatch, Versions,
+        session::{FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
+    },
     security::{PeerIdentity, PeerRole},
     wire::{self, WireError},
 };
@@ -180,8 +183,8 @@ async fn first_frame(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> Res
     Ok(body)
 }
 
-/// The first frame, unless it is of another version: of that only the beginning can be counted on,
-/// which is the kind of frame and the version.
+/// The first frame, unless it offers other versions alone: of that only the beginning can be counted on,
+/// which is the kind of frame and the versions.
 fn understood(body: &[u8]) -> Result<Spoken, Greeting> {
     let frame = wire::decode(body);
     let theirs = match &frame {
@@ -191,13 +194,13 @@ fn understood(body: &[u8]) -> Result<Spoken, Greeting> {
             | FromRunner::Hello { protocol, .. },
         ) => Some(*protocol),
         Ok(_) => None,
-        Err(_) => match postcard::take_from_bytes::<(u32, u32)>(body) {
+        Err(_) => match postcard::take_from_bytes::<(u32, Versions)>(body) {
             Ok(((0..=2, theirs), _)) => Some(theirs),
             _ => None,
         },
     };
-    match theirs {
-        Some(theirs) if theirs != PROTOCOL => Ok(Err(version(theirs))),
+    match theirs.map(|theirs| (theirs, Versions::common(PROTOCOL, theirs))) {
+        Some((theirs, Err(mismatch))) => Ok(Err(no_common_version(theirs, mismatch))),
         _ => Ok(Ok(frame?)),
     }
 }
@@ -211,18 +214,19 @@ pub(super) fn fuzzing(body: &[u8]) {
     }
 }
 
-fn version(theirs: u32) -> Refusal {
-    let older = if theirs < PROTOCOL { "runner" } else { "manager" };
-    Refusal::for_good(format!(
-        "this manager speaks version {PROTOCOL} of the session protocol, you speak version {theirs}: upgrade the {older}"
+/// Not for good: one of the two will be upgraded, and until then the runner's agents go on.
+fn no_common_version(theirs: Versions, mismatch: Mismatch) -> Refusal {
+    let first = match mismatch {
+        Mismatch::WeAreOlder => "this manager",
+        Mismatch::TheyAreOlder => "what dials",
+    };
+    Refusal::for_now(format!(
+        "this manager speaks session versions {PROTOCOL}, what dials speaks {theirs}: upgrade {first} first"
     ))
 }
 
 /// The runner that a certificate and its first frame introduce.
-fn introduced(
-    frame: FromRunner,
-    identity: &PeerIdentity,
-) -> Result<(crate::model::ContainerId, crate::model::session::Hello), Refusal> {
+fn introduced(frame: FromRunner, identity: &PeerIdentity) -> Result<(ContainerId, (u16, Hello)), Refusal> {
     let id = match identity.role {
         PeerRole::Runner => identity.name.parse().map_err(|_| {
             Refusal::for_good(format!(
@@ -237,7 +241,11 @@ fn introduced(
         }
     };
     match frame {
-        FromRunner::Hello { hello, .. } => Ok((id, hello)),
+        FromRunner::Hello { protocol, hello } => {
+            let common = Versions::common(PROTOCOL, protocol);
+            let version = common.map_err(|mismatch| no_common_version(protocol, mismatch))?;
+            Ok((id, (version, hello)))
+        }
         _ => Err(Refusal::for_good("a runner with a certificate says hello first")),
     }
 }
@@ -294,9 +302,12 @@ mod tests {
 
     #[test]
     fn the_version_counts_where_the_rest_is_not_understood() {
-        let later = postcard::to_stdvec(&(2_u32, PROTOCOL + 1, "more")).unwrap();
-        assert_eq!(understood(&later).unwrap(), Err(version(PROTOCOL + 1)));
-        let noise = postcard::to_stdvec(&(900_u32, PROTOCOL + 1)).unwrap();
+        let later = Versions::only(900);
+        let frame = postcard::to_stdvec(&(2_u32, later, "more")).unwrap();
+        let refusal = no_common_version(later, Mismatch::WeAreOlder);
+        assert!(refusal.retry, "a runner goes on with its agents and tries again");
+        assert_eq!(understood(&frame).unwrap(), Err(refusal));
+        let noise = postcard::to_stdvec(&(900_u32, later)).unwrap();
         assert!(understood(&noise).is_err());
         let ours = postcard::to_stdvec(&FromRunner::Goodbye).unwrap();
         assert_eq!(understood(&ours).unwrap(), Ok(FromRunner::Goodbye));

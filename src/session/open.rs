@@ -35,7 +35,7 @@ pub(super) async fn serve(
     address: SocketAddr,
     identity: PeerIdentity,
     id: ContainerId,
-    hello: Hello,
+    (version, hello): (u16, Hello),
 ) {
     let (name, boot) = (hello.name.clone(), hello.boot);
     let deadline = Instant::now() + OPENING;
@@ -60,6 +60,7 @@ pub(super) async fn serve(
     let terms = Terms {
         opened,
         not_after: identity.not_after,
+        version,
     };
     let sampled = core.samples.open(id, known_as(core, id, &name));
     let end = Session::new(core, handle, terms, stream).run().await;

@@ -55,6 +55,8 @@ pub(super) struct Terms {
     pub opened: Revision,
     /// The end of the runner's certificate.
     pub not_after: SystemTime,
+    /// The version of the session's frames.
+    pub version: u16,
 }
 
 /// How a session ended.
@@ -228,6 +230,7 @@ impl<'a> Session<'a> {
     fn welcome(&mut self) -> Result<(), End> {
         let managers = self.core.consensus.status().managers;
         self.push(&FromManager::Welcome {
+            version: self.terms.version,
             container: self.handle.container,
             managers: managers
                 .into_values()

@@ -18,7 +18,6 @@ mod framed;
 pub mod fuzzing;
 #[cfg(test)]
 mod tests;
-pub mod versions;
 
 use bytes::{BufMut, BytesMut};
 use postcard::ser_flavors::Flavor;

@@ -11,7 +11,7 @@ use quorate::{
     engine::EngineAccess,
     model::{
         Agent, AgentId, AgentState, Container, ContainerState, Desired, JoinRole, JoinTokenId, PeerInfo,
-        Role, Token, TokenId,
+        Role, Token, TokenId, Versions,
         session::{FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     },
     peers::{BoxedStream, Dial, Me, Peers},
@@ -210,7 +210,7 @@ impl Manager {
             .unwrap_or(None)
     }
 
-    pub async fn enroll(&self, token: &str, csr: &str, protocol: u32) -> Option<FromManager> {
+    pub async fn enroll(&self, token: &str, csr: &str, protocol: Versions) -> Option<FromManager> {
         let (token, csr) = (token.to_owned(), csr.to_owned());
         let hello = hello("box-2", 1);
         self.ask(&FromRunner::Enroll {

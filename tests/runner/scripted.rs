@@ -6,7 +6,7 @@ use quorate::{
     config::{Address, Hidden, RunnerConfig},
     model::{
         AgentId, AgentState, ContainerId, DisconnectPolicy, Revision,
-        session::{AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES},
+        session::{AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     },
     runner::{RunnerError, run_with_shim},
     security::{self, Ca, JoinToken, PeerIdentity},
@@ -168,6 +168,7 @@ impl Manager {
             panic!("not a hello");
         };
         peer.send(FromManager::Welcome {
+            version: PROTOCOL.highest(),
             container: self.container,
             managers: vec![self.address.to_string()],
             fence_after_ms: fence_after.as_millis() as u64,

@@ -328,6 +328,39 @@ async fn a_certificate_is_kept_and_a_refusal_for_good_ends_the_runner() {
 }
 
 #[tokio::test]
+async fn a_runner_that_no_manager_understands_keeps_its_agents_and_tries_again() {
+    let Scene {
+        dir, manager, runner, ..
+    } = Scene::start().await;
+    let (mut peer, _) = manager.session(NEVER).await;
+    let id = AgentId(1);
+    let agent = at_least_once(shell(1, 40, "echo $$ > pid; sleep 1000"));
+    peer.desire(50, &[agent]).await;
+    peer.report(id, AgentState::Running).await;
+    let home = dir.path().join("runner/agents").join(id.to_string());
+    let pid = pid_in(&home.join("pid")).await;
+    drop(peer);
+
+    // As a manager says it that speaks later versions alone.
+    for _ in 0..2 {
+        let mut peer = manager.accept().await;
+        assert!(matches!(peer.read().await, FromRunner::Hello { .. }));
+        peer.send(FromManager::Refused {
+            reason: "upgrade what dials first".into(),
+            retry: true,
+        })
+        .await;
+    }
+    let (mut peer, hello) = manager.session(NEVER).await;
+    assert_eq!(hello.agents.len(), 1);
+    assert_eq!(hello.agents[0].restarts, 0);
+    // The session has begun: a runner that ends before that says no goodbye.
+    peer.read().await;
+    assert!(lives(pid), "the agent goes on");
+    runner.stop(peer).await;
+}
+
+#[tokio::test]
 async fn a_runner_that_comes_back_ends_what_an_earlier_start_left() {
     let Scene {
         dir,

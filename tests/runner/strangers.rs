@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate::{
     model::{
-        ContainerState,
+        ContainerState, Versions,
         session::{FromManager, FromRunner, PROTOCOL},
     },
     security::{Fingerprint, JoinToken, KeyRequest},
@@ -31,18 +31,20 @@ async fn strangers_get_nothing_without_the_token() {
     assert_ne!(rest, secret_and_ca);
     let foreign = JoinToken::generate(Fingerprint::of(&[1, 2, 3].as_slice().into())).unwrap();
 
+    let later = Versions::only(900);
     for (token, csr, protocol, why) in [
         ("nonsense", csr.as_str(), PROTOCOL, "begins with"),
         (&wrong_secret, &csr, PROTOCOL, "is not valid"),
         (&forged, &csr, PROTOCOL, "is not valid"),
         (&foreign.to_string(), &csr, PROTOCOL, "another cluster"),
         (&good, "no request", PROTOCOL, "certificate request"),
-        (&good, &csr, PROTOCOL + 1, "upgrade the"),
+        (&good, &csr, later, "upgrade this manager first"),
     ] {
         let answer = manager.enroll(token, csr, protocol).await;
-        let Some(FromManager::Refused { reason, retry: false }) = answer else {
+        let Some(FromManager::Refused { reason, retry }) = answer else {
             panic!("{why}: {answer:?}");
         };
+        assert_eq!(retry, protocol == later, "only another version may come to fit");
         assert!(reason.contains(why), "{reason}");
         assert!(!reason.contains(secret_and_ca));
     }

@@ -178,32 +178,30 @@ async fn before_the_cluster_is_founded_everybody_is_put_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_version_is_refused_with_clear_words() {
+async fn who_speaks_other_versions_alone_is_told_which_side_to_upgrade_and_may_try_again() {
     let bench = Bench::start().await;
     let manager = |protocol| FromRunner::JoinManager {
         protocol,
         token: String::new(),
         incarnation: 1,
     };
+    let (later, earlier) = (Versions::only(900), Versions::only(1));
     assert_refused(
-        bench.ask(manager(PROTOCOL + 1)).await,
-        false,
-        "upgrade the manager",
+        bench.ask(manager(later)).await,
+        true,
+        "upgrade this manager first",
     );
     assert_refused(
-        bench.ask(manager(PROTOCOL - 1)).await,
-        false,
-        "upgrade the runner",
+        bench.ask(manager(earlier)).await,
+        true,
+        "upgrade what dials first",
     );
 
     // A later version's frame has fields that nobody knows here.
     let tls = security::pinned_client(bench.ca.fingerprint()).unwrap();
     let mut peer = bench.connect(tls).await;
-    peer.writer
-        .send(&(0_u32, PROTOCOL + 1, [9_u8; 32]))
-        .await
-        .unwrap();
+    peer.writer.send(&(0_u32, later, [9_u8; 32])).await.unwrap();
     let (reason, retry) = peer.refused().await;
-    assert!(reason.contains("upgrade the manager") && !retry, "{reason}");
+    assert!(reason.contains("upgrade this manager") && retry, "{reason}");
     bench.stop().await;
 }

@@ -32,7 +32,7 @@ use crate::{
     consensus::{Clock, Consensus, Fatal, First, Options, RaftSettings, Running, Stores},
     model::{
         AgentId, AgentState, Capabilities, Container, ContainerId, Desired, JoinRole, JoinTokenId, Labels,
-        Millis, PeerInfo, Resources, Revision, Role, Token, TokenId,
+        Millis, PeerInfo, Resources, Revision, Role, Token, TokenId, Versions,
         session::{AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     },
     peers::{BoxedStream, Dial, Me, Peers},
@@ -397,10 +397,11 @@ impl Peer {
     async fn welcome(&mut self) -> (ContainerId, Vec<String>, u64) {
         match self.read().await {
             FromManager::Welcome {
+                version,
                 container,
                 managers,
                 fence_after_ms,
-            } => (container, managers, fence_after_ms),
+            } if PROTOCOL.has(version) => (container, managers, fence_after_ms),
             other => panic!("no welcome: {other:?}"),
         }
     }

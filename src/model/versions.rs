@@ -42,6 +42,11 @@ impl Versions {
         }
     }
 
+    /// The last of them.
+    pub const fn highest(self) -> u16 {
+        self.max
+    }
+
     /// Whether it is one of them.
     pub const fn has(self, version: u16) -> bool {
         self.min <= version && version <= self.max
