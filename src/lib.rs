@@ -19,8 +19,10 @@
 //! A **manager** is one replica of the control plane. A **container** hosts **agents**, long-running
 //! workloads; the **runner** is the process inside it that starts and stops them, and its **session**
 //! is the one connection it keeps to a manager. An **engine** is a Docker Engine whose containers are
-//! watched. A **placement** puts an agent into a container; its **epoch**, the log index of the entry
-//! that made it, is the fencing token. The **revision** is the log index of the entry that made a
+//! watched. An agent has numbered copies, its **replicas** (for now exactly one). A **placement** is a replica in
+//! a container; its **epoch**, the log index of the entry that made it the one that acts, is the fencing token: it
+//! grows with each placement of a replica, for ever. A **generation** counts the changes of an agent's spec, and a
+//! placement runs one of them. The **revision** is the log index of the entry that made a
 //! change; an object's **version** is that of its last one. A **candidate** is a container that was found and
 //! is not trusted yet. A **config** is a named, versioned value. An **event** is a fact about one object, told
 //! with the revision that made it true.

@@ -12,8 +12,9 @@ use std::{
 use quorate::{
     client::Page,
     model::{
-        AgentId, AgentState, Capabilities, ContainerId, ContainerState, Labels, Resources, Revision,
-        session::{AgentReport, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
+        AgentId, AgentState, Capabilities, ContainerId, ContainerState, Labels, PlacementId, PlacementRole,
+        ReplicaId, Resources, Revision,
+        session::{Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL, PlacementReport},
     },
     security::{self, JoinToken, KeyRequest, Leaf, Trust},
     wire::{FramedReader, FramedWriter},
@@ -75,7 +76,7 @@ struct Runner {
     /// Which manager is tried next.
     at: usize,
     seq: u64,
-    agents: BTreeMap<AgentId, Revision>,
+    reports: BTreeMap<ReplicaId, PlacementReport>,
     /// When the last heartbeat was sent that was acknowledged.
     counted: Option<Instant>,
     told: Told,
@@ -100,7 +101,7 @@ async fn dial(address: &str, tls: Arc<rustls::ClientConfig>) -> std::io::Result<
     ))
 }
 
-fn hello(name: &str, agents: Vec<AgentReport>) -> Hello {
+fn hello(name: &str, placements: Vec<PlacementReport>) -> Hello {
     Hello {
         name: name.parse().unwrap(),
         boot: 7,
@@ -109,14 +110,31 @@ fn hello(name: &str, agents: Vec<AgentReport>) -> Hello {
         capabilities: Capabilities::default(),
         resources: Resources::default(),
         assessment: None,
-        agents,
+        placements,
     }
 }
 
-fn runs(agent: AgentId, epoch: Revision) -> AgentReport {
-    AgentReport {
-        agent,
-        epoch,
+/// An assignment that nobody gave.
+fn invented(n: u64) -> Assignment {
+    Assignment {
+        placement: PlacementId(n),
+        replica: ReplicaId {
+            agent: AgentId(n),
+            ordinal: 1,
+        },
+        epoch: n,
+        generation: 1,
+        role: PlacementRole::Active,
+        run: true,
+    }
+}
+
+fn runs(assigned: &Assignment) -> PlacementReport {
+    PlacementReport {
+        placement: assigned.placement,
+        replica: assigned.replica,
+        epoch: assigned.epoch,
+        generation: assigned.generation,
         state: AgentState::Running,
         reason: "runs as process 7".into(),
         restarts: 0,
@@ -148,7 +166,7 @@ impl Runner {
             container,
             at,
             seq: 0,
-            agents: BTreeMap::new(),
+            reports: BTreeMap::new(),
             counted: None,
             told: Told::default(),
         }
@@ -172,10 +190,9 @@ impl Runner {
         let tls = security::session_client(&self.doors.trust, Some(&self.leaf)).unwrap();
         let managers = &self.doors.managers;
         let (mut reader, mut writer) = dial(&managers[self.at % managers.len()], tls).await.ok()?;
-        let agents = self.agents.iter().map(|(agent, epoch)| runs(*agent, *epoch));
         let hello = FromRunner::Hello {
             protocol: PROTOCOL,
-            hello: hello(&self.name, agents.collect()),
+            hello: hello(&self.name, self.reports.values().cloned().collect()),
         };
         writer.send(&hello).await.ok()?;
         match reader.read().await.ok()?? {
@@ -212,9 +229,11 @@ impl Runner {
                         }
                         Ok(())
                     }
-                    Ok(Some(FromManager::Desired { agents, .. })) => {
-                        let news: Vec<_> = agents.iter().filter_map(|a| self.assigned(a.agent, a.epoch)).collect();
-                        if agents.len() < self.agents.len() || agents.iter().any(|a| !a.run) {
+                    Ok(Some(FromManager::Spec { .. })) => Ok(()),
+                    // So few that a list is one part.
+                    Ok(Some(FromManager::Desired { placements, .. })) => {
+                        let news: Vec<_> = placements.iter().filter_map(|a| self.assigned(a)).collect();
+                        if placements.len() < self.reports.len() || placements.iter().any(|a| !a.run) {
                             self.told.wrong.push(format!("{} is to stop an agent", self.name));
                         }
                         let mut sent = Ok(());
@@ -246,16 +265,18 @@ impl Runner {
     }
 
     /// What is to be reported of an agent that is to run.
-    fn assigned(&mut self, agent: AgentId, epoch: Revision) -> Option<AgentReport> {
-        match self.agents.insert(agent, epoch) {
-            None => Some(runs(agent, epoch)),
-            Some(before) if before == epoch => None,
-            Some(before) => {
-                let words = format!("{agent} is to start anew, under {epoch} and not {before}");
-                self.told.wrong.push(words);
-                Some(runs(agent, epoch))
-            }
+    fn assigned(&mut self, assigned: &Assignment) -> Option<PlacementReport> {
+        let report = runs(assigned);
+        let before = self.reports.insert(assigned.replica, report.clone());
+        let Some(before) = before else {
+            return Some(report);
+        };
+        if before == report {
+            return None;
         }
+        let words = format!("it is to start anew: {report:?} and not {before:?}");
+        self.told.wrong.push(words);
+        Some(report)
     }
 }
 
@@ -367,7 +388,7 @@ async fn flood(mut runner: Runner) {
     let flooding = async {
         for seq in 1.. {
             let beat = FromRunner::Heartbeat { seq, applied: 0 };
-            let report = FromRunner::Report(runs(AgentId(seq), seq));
+            let report = FromRunner::Report(runs(&invented(seq)));
             if writer.send(&beat).await.is_err() || writer.send(&report).await.is_err() {
                 return;
             }

@@ -69,8 +69,7 @@ impl Resource for Agent {
     }
 
     fn view(&self, state: &state::State) -> AgentView {
-        let container = self.container.and_then(|id| state.container(id));
-        AgentView::new(self, container.map(|container| container.name.clone()))
+        AgentView::new(self, state)
     }
 }
 

@@ -69,7 +69,7 @@ impl Resource for Container {
         ContainerView::new(
             self,
             placed.map(|placed| placed.used).unwrap_or_default(),
-            placed.map_or(0, |placed| placed.agents.len()),
+            placed.map_or(0, |placed| placed.placements.len()),
         )
     }
 }

@@ -34,13 +34,15 @@ impl Shapes for ApiShapes {
     }
 
     fn placement(&self, state: &State, agent: &Agent) -> Option<Vec<u8>> {
-        let container = agent.container?;
+        let first = agent.replica_ids().next()?;
+        let placement = state.active(first)?;
+        let container = placement.container;
         Some(json(&PlacementView {
             agent: agent.id,
             agent_name: agent.spec.name.clone(),
             container,
             container_name: state.container(container).map(|container| container.name.clone()),
-            epoch: agent.epoch,
+            epoch: placement.epoch,
         }))
     }
 

@@ -138,10 +138,13 @@ fn engine_node(engine: &Engine, seen: Option<&Seen>, networks: Vec<NetworkNode>)
 }
 
 fn container_node(state: &state::State, container: &Container, seen: Option<&Seen>) -> ContainerNode {
-    let agents = state.agents_of(container.id).map(|agent| AgentNode {
-        id: agent.id,
-        name: agent.spec.name.clone(),
-        state: agent.state,
+    let agents = state.placements_in(container.id).filter_map(|placement| {
+        let agent = state.agent(placement.replica.agent)?;
+        Some(AgentNode {
+            id: agent.id,
+            name: agent.spec.name.clone(),
+            state: placement.state,
+        })
     });
     ContainerNode {
         id: container.id,

@@ -182,6 +182,14 @@ impl Walk {
     }
 }
 
+/// Whether an agent has a placement to be shown: that of its first replica.
+fn is_placed(state: &State, agent: &Agent) -> bool {
+    agent
+        .replica_ids()
+        .next()
+        .is_some_and(|first| state.active(first).is_some())
+}
+
 /// Whether a key below the prefix is that of an object of the state; where it is not, what takes it away.
 pub(super) fn orphan(state: &State, key: &str) -> Option<Item> {
     let (kind, id) = key.split_once(':')?;
@@ -191,7 +199,7 @@ pub(super) fn orphan(state: &State, key: &str) -> Option<Item> {
         Kind::Engine => id.parse().is_ok_and(|id| state.engine(id).is_some()),
         Kind::Agent | Kind::Placement => id.parse().is_ok_and(|id| {
             let agent = state.agent(id);
-            agent.is_some_and(|a| kind == Kind::Agent || a.container.is_some())
+            agent.is_some_and(|a| kind == Kind::Agent || is_placed(state, a))
         }),
     };
     (!there).then(|| Item {
@@ -218,7 +226,7 @@ pub(super) fn stray(state: &State, kind: Kind, place: &[u8]) -> Option<Item> {
         }),
         Kind::Agent | Kind::Placement => id.parse().ok().map(|id: AgentId| {
             let agent = state.agent(id);
-            let there = agent.is_some_and(|a| kind == Kind::Agent || a.container.is_some());
+            let there = agent.is_some_and(|a| kind == Kind::Agent || is_placed(state, a));
             (agent.map_or(String::new(), |a| a.spec.name.to_string()), there)
         }),
     };

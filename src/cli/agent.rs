@@ -142,6 +142,7 @@ impl Deploy {
                 memory_bytes: self.memory,
             },
             constraints: self.constraints,
+            replicas: 1,
             strategy: match self.strategy {
                 None | Some(Choice::LeastLoaded) => Strategy::LeastLoaded,
                 Some(Choice::ResourceFit) => Strategy::ResourceFit,

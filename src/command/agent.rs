@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::Condition;
-use crate::model::{AgentId, AgentSpec, ContainerId, Desired, Revision, session::AgentReport};
+use crate::model::{
+    AgentId, AgentSpec, ContainerId, Desired, Generation, ReplicaId, Revision, session::PlacementReport,
+};
 
 /// A change of an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,8 +26,8 @@ pub enum AgentCommand {
         /// What must hold before.
         condition: Condition,
     },
-    /// Places agents, as planned on an earlier state.
-    Place(Vec<Placement>),
+    /// Places replicas, as planned on an earlier state.
+    Place(Vec<Binding>),
     /// A runner tells what it observed.
     Report {
         /// Where.
@@ -33,17 +35,19 @@ pub enum AgentCommand {
         /// Which start of the runner tells it.
         boot: u64,
         /// What.
-        reports: Vec<AgentReport>,
+        reports: Vec<PlacementReport>,
     },
 }
 
-/// One decision of a plan.
+/// One decision of a plan: which container a replica gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Placement {
-    /// Which agent.
-    pub agent: AgentId,
-    /// The agent's version the plan was made on; another one refuses the placement.
-    pub version: Revision,
+pub struct Binding {
+    /// Which replica.
+    pub replica: ReplicaId,
+    /// The replica's epoch that the plan saw; a later one refuses the binding.
+    pub after: Revision,
+    /// The generation that the plan saw; another one refuses the binding.
+    pub generation: Generation,
     /// Where to.
     pub container: ContainerId,
 }

@@ -15,7 +15,7 @@ mod engine;
 
 use serde::{Deserialize, Serialize};
 
-pub use agent::{AgentCommand, Placement};
+pub use agent::{AgentCommand, Binding};
 pub use cluster::ClusterCommand;
 pub use condition::Condition;
 pub use config::ConfigCommand;

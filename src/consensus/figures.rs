@@ -97,7 +97,9 @@ fn show_objects(state: &State) {
     }
     let mut agents = BTreeMap::new();
     for agent in state.agents(None) {
-        *agents.entry(agent.state).or_insert(0_u64) += 1;
+        for replica in state.replica_states(agent) {
+            *agents.entry(replica).or_insert(0_u64) += 1;
+        }
     }
     for (which, name) in AGENT_STATES {
         let count = agents.get(&which).copied().unwrap_or(0);

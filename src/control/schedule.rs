@@ -63,15 +63,15 @@ async fn step<R: Replica>(replica: &R, state: &Arc<State>) -> bool {
         tracing::error!("planning panicked");
         return false;
     };
-    let Plan { placements, waiting } = plan;
+    let Plan { bindings, waiting } = plan;
     if let Some(first) = waiting.first() {
-        tracing::debug!(agents = waiting.len(), reason = %first.reason, "agents wait");
+        tracing::debug!(replicas = waiting.len(), reason = %first.reason, "replicas wait");
     }
-    if placements.is_empty() {
+    if bindings.is_empty() {
         return false;
     }
     match replica
-        .propose(Command::Agent(AgentCommand::Place(placements)))
+        .propose(Command::Agent(AgentCommand::Place(bindings)))
         .await
     {
         Ok(reply) => {

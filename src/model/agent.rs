@@ -1,15 +1,20 @@
-//! Agents: long-running workloads with a spec, a desired and an observed state.
+//! Agents: workloads with a spec, a desired state and replicas.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, Constraints, ContainerId, Labels, Millis, Name, Resources, Revision};
+use super::{
+    AgentId, Constraints, Generation, Labels, Millis, Name, Replica, ReplicaId, Resources, Revision,
+};
 
 const MAX_ARGS: usize = 256;
 const MAX_ENV: usize = 256;
 const MAX_TEXT: usize = 8 * 1024;
 const MAX_GRACE_SECONDS: u64 = 3600;
+
+/// Replicas of one agent, at most.
+pub const MAX_REPLICAS: u32 = 1_000;
 
 /// Why a spec is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +38,9 @@ pub enum SpecError {
     /// An environment variable's name is outside the rule.
     #[error("`{0}` is not a name of an environment variable")]
     Env(String),
+    /// More replicas than one, or none.
+    #[error("`replicas` is {0}: an agent has exactly one for now")]
+    Replicas(u32),
 }
 
 /// How a container is chosen among those that fit.
@@ -98,6 +106,9 @@ pub struct AgentSpec {
     /// declared or found: `capability/gpu`, `interpreter/python3`.
     #[serde(default)]
     pub constraints: Constraints,
+    /// How many copies of it there are. For now there is exactly one.
+    #[serde(default = "default_replicas")]
+    pub replicas: u32,
     /// How a container is chosen.
     #[serde(default)]
     pub strategy: Strategy,
@@ -110,6 +121,10 @@ pub struct AgentSpec {
     /// Seconds between the stop signal (SIGTERM) and SIGKILL.
     #[serde(default = "default_grace")]
     pub stop_grace_seconds: u64,
+}
+
+fn default_replicas() -> u32 {
+    1
 }
 
 fn default_grace() -> u64 {
@@ -138,6 +153,9 @@ impl AgentSpec {
         self.working_dir
             .as_deref()
             .map_or(Ok(()), |dir| text("working_dir", dir))?;
+        if self.replicas != 1 {
+            return Err(SpecError::Replicas(self.replicas));
+        }
         bounded(
             "stop_grace_seconds",
             usize::try_from(self.stop_grace_seconds).unwrap_or(usize::MAX),
@@ -175,7 +193,7 @@ pub enum Desired {
     Removed,
 }
 
-/// What was last observed.
+/// What was last observed of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentState {
@@ -195,28 +213,52 @@ pub enum AgentState {
     Failed,
 }
 
-/// An agent in the registry, with its placement.
+impl AgentState {
+    /// Whether the process ended for good: it is not started again in that placement.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed)
+    }
+}
+
+/// An agent in the registry. Where its replicas are stands in their placements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agent {
     /// The agent's id.
     pub id: AgentId,
     /// What to run.
-    pub spec: AgentSpec,
+    pub spec: Arc<AgentSpec>,
+    /// Counts the changes of the spec, from 1.
+    pub generation: Generation,
     /// What the operator wants.
     pub desired: Desired,
-    /// What was last observed.
-    pub state: AgentState,
-    /// Why it is in this state, for a person to act on.
-    pub reason: String,
-    /// Where it is placed.
-    pub container: Option<ContainerId>,
-    /// The revision of the entry that placed it: the fencing token. Kept after the placement ends,
-    /// so that it only grows.
-    pub epoch: Revision,
-    /// How often its process was started again in this placement.
-    pub restarts: u32,
-    /// The revision of its last change.
+    /// Its replicas, in the order of their ordinals, which begin with 1.
+    pub replicas: Box<[Replica]>,
+    /// The revision of its last change, those of its placements among them.
     pub version: Revision,
     /// Log time of its deployment.
     pub deployed_at: Millis,
+}
+
+impl Agent {
+    /// A replica by its ordinal.
+    pub fn replica(&self, ordinal: u32) -> Option<&Replica> {
+        self.replicas.get(place_of(ordinal)?)
+    }
+
+    /// A replica by its ordinal, to be changed.
+    pub fn replica_mut(&mut self, ordinal: u32) -> Option<&mut Replica> {
+        self.replicas.get_mut(place_of(ordinal)?)
+    }
+
+    /// Its replicas' ids, in order.
+    pub fn replica_ids(&self) -> impl Iterator<Item = ReplicaId> + use<> {
+        let agent = self.id;
+        (1..)
+            .zip(0..self.replicas.len())
+            .map(move |(ordinal, _)| ReplicaId { agent, ordinal })
+    }
+}
+
+fn place_of(ordinal: u32) -> Option<usize> {
+    usize::try_from(ordinal).ok()?.checked_sub(1)
 }

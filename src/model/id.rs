@@ -99,6 +99,18 @@ typed_id!(
     JoinTokenId, "j", "a join token"
 );
 typed_id!(
+    /// A placement's id. Apply counts them: none is given twice.
+    PlacementId, "p", "a placement"
+);
+
+impl Default for PlacementId {
+    /// The first one.
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+typed_id!(
     /// A network scan's id.
     ScanId, "s", "a scan"
 );

@@ -21,6 +21,7 @@ mod manager;
 mod name;
 mod neighbours;
 mod network;
+mod placement;
 mod sample;
 pub mod session;
 mod time;
@@ -29,7 +30,7 @@ mod versions;
 
 pub use adoption::{Adoption, MAY_ADOPT};
 pub use agent::{
-    Agent, AgentSpec, AgentState, Desired, DisconnectPolicy, RestartPolicy, SpecError, Strategy,
+    Agent, AgentSpec, AgentState, Desired, DisconnectPolicy, MAX_REPLICAS, RestartPolicy, SpecError, Strategy,
 };
 pub use assessment::{Assessment, MAX_DECLARED};
 pub use breaker::{Breaker, MassSilence};
@@ -45,12 +46,13 @@ pub use discovery::{
 };
 pub use engine::{Engine, EngineState, EngineUrl, EngineUrlError};
 pub use event::{Event, EventId, EventIdError, EventKind, Happening, Subject};
-pub use id::{AgentId, ContainerId, EngineId, IdError, JoinTokenId, ScanId, TokenId};
+pub use id::{AgentId, ContainerId, EngineId, IdError, JoinTokenId, PlacementId, ScanId, TokenId};
 pub use label::{LabelError, Labels, Selector};
 pub use manager::{ManagerId, Member, PeerInfo};
 pub use name::{Name, NameError};
 pub use neighbours::{Neighbours, RoundTrip};
 pub use network::{NetworkName, NetworkNameError, Networks};
+pub use placement::{Generation, Placement, PlacementRole, Replica, ReplicaId};
 pub use sample::{Sample, Sampled};
 pub use time::Millis;
 pub use token::{JoinRole, JoinToken, Role, SecretHash, Token};

@@ -7,15 +7,20 @@
 //! So that any version understands the first frame of any other, its beginning stays for ever: which of the
 //! first three variants of [`FromRunner`] it is, and then the versions.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentId, AgentSpec, AgentState, Assessment, Capabilities, ContainerId, Labels, ManagerId, Name, PeerInfo,
-    Resources, Revision, Sample, Versions,
+    AgentId, AgentSpec, AgentState, Assessment, Capabilities, ContainerId, Generation, Labels, ManagerId,
+    Name, PeerInfo, PlacementId, PlacementRole, ReplicaId, Resources, Revision, Sample, Versions,
 };
 
 /// The versions of these types that are spoken here.
-pub const PROTOCOL: Versions = Versions::only(3);
+pub const PROTOCOL: Versions = Versions::only(4);
+
+/// Placements in one part of a list, at most.
+pub const LIST_PART: usize = 1_000;
 
 /// The largest session frame, in bytes.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
@@ -54,11 +59,11 @@ pub enum FromRunner {
     Heartbeat {
         /// Grows by one with each heartbeat of this start of the runner, over all its sessions.
         seq: u64,
-        /// The revision of the last [`FromManager::Desired`] that was put into effect.
+        /// The revision of the last list of placements that was put into effect.
         applied: Revision,
     },
-    /// What became of an agent.
-    Report(AgentReport),
+    /// What became of a placement.
+    Report(PlacementReport),
     /// Asks for a fresh certificate.
     Renew {
         /// A certificate signing request, PEM.
@@ -94,17 +99,21 @@ pub struct Hello {
     pub resources: Resources,
     /// What the runner found when it last looked, if it has looked yet.
     pub assessment: Option<Assessment>,
-    /// The agents the runner holds right now, so that the manager's picture is made whole at once.
-    pub agents: Vec<AgentReport>,
+    /// The placements the runner holds right now, so that the manager's picture is made whole at once.
+    pub placements: Vec<PlacementReport>,
 }
 
-/// What the runner observed of one agent under one epoch.
+/// What the runner observed of one placement under one epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AgentReport {
-    /// The agent.
-    pub agent: AgentId,
-    /// The placement it was observed under.
+pub struct PlacementReport {
+    /// The placement.
+    pub placement: PlacementId,
+    /// Whose it is.
+    pub replica: ReplicaId,
+    /// The epoch it was observed under.
     pub epoch: Revision,
+    /// The generation of the spec it was observed under.
+    pub generation: Generation,
     /// What was observed.
     pub state: AgentState,
     /// Why, for a person to act on.
@@ -154,12 +163,25 @@ pub enum FromManager {
         /// Its number.
         number: u64,
     },
-    /// All the agents this container shall have; what is not in it shall not run.
+    /// What a generation of an agent is to run. It comes before the list that first names it, and once in a
+    /// session for as long as each list names it: both sides forget what the last whole list does not name.
+    Spec {
+        /// The agent.
+        agent: AgentId,
+        /// Which generation of its spec this is.
+        generation: Generation,
+        /// What to run.
+        spec: Arc<AgentSpec>,
+    },
+    /// A part of the list of all placements that this container shall have. The runner puts a list into
+    /// effect once it is whole; what is not in it shall not run. Other frames may come between its parts.
     Desired {
-        /// The revision this was read at; grows.
+        /// The revision the list was read at, the same in all its parts; grows.
         revision: Revision,
-        /// The agents.
-        agents: Vec<Assignment>,
+        /// Placements, at most [`LIST_PART`].
+        placements: Vec<Assignment>,
+        /// Whether the list is whole with this part.
+        last: bool,
     },
     /// The session is over, and why; a runner shows it to the operator.
     Refused {
@@ -170,15 +192,19 @@ pub enum FromManager {
     },
 }
 
-/// An agent that a container shall have.
+/// A placement that a container shall have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
-    /// The agent.
-    pub agent: AgentId,
-    /// The placement's epoch.
+    /// The placement.
+    pub placement: PlacementId,
+    /// Whose it is.
+    pub replica: ReplicaId,
+    /// The epoch it runs under.
     pub epoch: Revision,
+    /// The generation of the agent's spec that it runs.
+    pub generation: Generation,
+    /// What it is to its replica.
+    pub role: PlacementRole,
     /// Whether it shall run; otherwise it is to be stopped and reported.
     pub run: bool,
-    /// What to run.
-    pub spec: AgentSpec,
 }

@@ -66,7 +66,7 @@ proptest! {
     #[test]
     fn a_class_chooses_the_best_whatever_became_of_loads(steps in steps()) {
         let state = state();
-        let agents: Vec<&Agent> = state.pending().map(|agent| &**agent).collect();
+        let agents: Vec<&Agent> = state.pending().map(|(_, agent)| &**agent).collect();
         let mut fleet = Fleet::of(&state);
         let mut classes: Vec<Option<Class>> = agents.iter().map(|_| None).collect();
         let mut placed: Vec<(At, Resources)> = Vec::new();
@@ -98,7 +98,7 @@ fn who_waited_is_placed_once_room_is_back_and_told_anew_before() {
     bench.ready_with(1, "", 500);
     bench.waiting(1, "", 400);
     let state = bench.state;
-    let agent = state.pending().next().unwrap();
+    let (_, agent) = state.pending().next().unwrap();
     let mut fleet = Fleet::of(&state);
     let key = Key::of(&agent.spec);
     let mut class = Class::of(key, &mut fleet);

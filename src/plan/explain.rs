@@ -60,10 +60,15 @@ impl Verdict<'_> {
 /// For every container, why it would or would not get the agent now: the one that has it, then those that
 /// could, in the order in which they would be chosen, then the others by id.
 pub fn explain<'a>(state: &'a State, agent: &'a Agent) -> Vec<(ContainerId, Verdict<'a>)> {
+    let homes: Vec<_> = state
+        .placements_of(agent.id)
+        .map(|placement| placement.container)
+        .collect();
     let mut weighed: Vec<_> = state
         .containers(None)
         .map(|container| {
-            let (rank, verdict) = weigh(state, agent, container);
+            let here = homes.contains(&container.id);
+            let (rank, verdict) = weigh(state, agent, container, here);
             (rank, container.id, verdict)
         })
         .collect();
@@ -82,8 +87,13 @@ enum Rank {
     Refused,
 }
 
-fn weigh<'a>(state: &'a State, agent: &'a Agent, container: &'a Container) -> (Rank, Verdict<'a>) {
-    if agent.container == Some(container.id) {
+fn weigh<'a>(
+    state: &'a State,
+    agent: &'a Agent,
+    container: &'a Container,
+    here: bool,
+) -> (Rank, Verdict<'a>) {
+    if here {
         return (Rank::Here, Verdict::Here);
     }
     let host = Host::of(state, container);

@@ -41,7 +41,7 @@ impl Usage {
         Self {
             capacity: container.resources,
             used: placed.map(|p| p.used).unwrap_or_default(),
-            agents: placed.map_or(0, |p| p.agents.len() as u64),
+            agents: placed.map_or(0, |p| p.placements.len() as u64),
         }
     }
 

@@ -11,27 +11,27 @@ use super::{
     class::{Class, Key},
     fleet::Fleet,
 };
-use crate::{command::Placement, model::AgentId, state::State};
+use crate::{command::Binding, model::ReplicaId, state::State};
 
-/// What a state's waiting agents should get.
+/// What a state's waiting replicas should get.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Decisions, each made on the agent's version.
-    pub placements: Vec<Placement>,
-    /// The agents that were looked at and fit nowhere.
+    /// Who is to get what.
+    pub bindings: Vec<Binding>,
+    /// The replicas that were looked at and fit nowhere.
     pub waiting: Vec<Waiting>,
 }
 
-/// An agent that fits nowhere now.
+/// A replica that fits nowhere now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// Which agent.
-    pub agent: AgentId,
+    /// Which replica.
+    pub replica: ReplicaId,
     /// Why, for a person to act on; shared by all agents that ask for the same.
     pub reason: Arc<str>,
 }
 
-/// Plans at most `limit` placements for the agents that wait, in the order of their ids.
+/// Plans at most `limit` placements for the replicas that wait, in the order of their ids.
 pub fn place(state: &State, limit: usize) -> Plan {
     let mut plan = Plan::default();
     let mut waiting = state.pending().peekable();
@@ -40,22 +40,21 @@ pub fn place(state: &State, limit: usize) -> Plan {
     }
     let mut fleet = Fleet::of(state);
     let mut classes = BTreeMap::new();
-    for agent in waiting {
-        if plan.placements.len() == limit {
+    for (id, agent) in waiting {
+        if plan.bindings.len() == limit {
             break;
         }
         let key = Key::of(&agent.spec);
         let class = classes.entry(key).or_insert_with(|| Class::of(key, &mut fleet));
         match class.choose(&mut fleet) {
-            Ok(at) => plan.placements.push(Placement {
-                agent: agent.id,
-                version: agent.version,
+            Ok(at) => plan.bindings.push(Binding {
+                replica: id,
+                // It is one of the agent's.
+                after: agent.replica(id.ordinal).map_or(0, |replica| replica.epoch),
+                generation: agent.generation,
                 container: fleet.host(at).container().id,
             }),
-            Err(reason) => plan.waiting.push(Waiting {
-                agent: agent.id,
-                reason,
-            }),
+            Err(reason) => plan.waiting.push(Waiting { replica: id, reason }),
         }
     }
     plan

@@ -1,15 +1,15 @@
 use super::*;
 use crate::{
     command::{AgentCommand, Command, Condition, ContainerCommand, Outcome},
-    model::{Agent, Assessment, ContainerId, FoundState, HealthStatus, Strategy},
+    model::{Agent, AgentId, Assessment, ContainerId, FoundState, HealthStatus, Strategy},
     plan::{Verdict, explain},
     state::{bench::StateBench, fit::Why},
 };
 
 fn chosen(plan: &Plan) -> Vec<(u64, u64)> {
-    plan.placements
+    plan.bindings
         .iter()
-        .map(|p| (p.agent.0, p.container.0))
+        .map(|b| (b.replica.agent.0, b.container.0))
         .collect()
 }
 
@@ -39,7 +39,7 @@ fn the_least_loaded_is_chosen_and_the_plan_counts_itself() {
         "a plan is a function of the state"
     );
 
-    let reply = bench.reply(None, Command::Agent(AgentCommand::Place(plan.placements)));
+    let reply = bench.reply(None, Command::Agent(AgentCommand::Place(plan.bindings)));
     assert_eq!(reply.result, Ok(Outcome::Placed { made: 7, refused: 0 }));
     bench.waiting(8, "", 100);
     assert_eq!(chosen(&place(&bench.state, 100)), [(8, 2)]);
@@ -55,7 +55,7 @@ fn a_bigger_container_takes_a_bigger_share() {
     }
     let plan = place(&bench.state, 100);
     let on_big = chosen(&plan).iter().filter(|(_, c)| *c == 2).count();
-    assert_eq!((plan.placements.len(), on_big), (40, 30));
+    assert_eq!((plan.bindings.len(), on_big), (40, 30));
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn who_fits_nowhere_is_told_why() {
     bench.ready_with(1, "gpu=yes", 200);
     bench.ready_with(2, "", 900);
     bench.ready_with(3, "", 900);
-    let placements = place(&bench.state, 9).placements;
-    bench.reply(None, Command::Agent(AgentCommand::Place(placements)));
+    let bindings = place(&bench.state, 9).bindings;
+    bench.reply(None, Command::Agent(AgentCommand::Place(bindings)));
     bench.waiting(2, "gpu", 500);
     assert_eq!(
         reason(&bench),
@@ -124,7 +124,7 @@ fn what_a_runner_declared_or_found_can_be_asked_for() {
         "does not match `capability/camera,interpreter/python3`"
     );
     assert!(verdict(&bench, agent, 2).to_string().starts_with("fits"));
-    let reply = bench.reply(None, Command::Agent(AgentCommand::Place(plan.placements)));
+    let reply = bench.reply(None, Command::Agent(AgentCommand::Place(plan.bindings)));
     assert_eq!(reply.result, Ok(Outcome::Placed { made: 1, refused: 0 }));
     // Apply asks again: the container may have changed since the plan.
     bench.waiting(2, "capability/camera", 100);
@@ -137,7 +137,7 @@ fn what_a_runner_declared_or_found_can_be_asked_for() {
         None,
         Command::Container(ContainerCommand::Assess { id, boot, assessment }),
     );
-    let reply = bench.reply(None, Command::Agent(AgentCommand::Place(plan.placements)));
+    let reply = bench.reply(None, Command::Agent(AgentCommand::Place(plan.bindings)));
     assert_eq!(reply.result, Ok(Outcome::Placed { made: 0, refused: 1 }));
 }
 
@@ -163,9 +163,9 @@ fn a_plan_never_overfills() {
         bench.waiting(n, "", if n % 2 == 0 { 100 } else { 130 });
     }
     let plan = place(&bench.state, 100);
-    let planned = u32::try_from(plan.placements.len()).unwrap();
+    let planned = u32::try_from(plan.bindings.len()).unwrap();
     assert!(planned >= 9 && !plan.waiting.is_empty());
-    let reply = bench.reply(None, Command::Agent(AgentCommand::Place(plan.placements)));
+    let reply = bench.reply(None, Command::Agent(AgentCommand::Place(plan.bindings)));
     assert_eq!(
         reply.result,
         Ok(Outcome::Placed {
@@ -173,7 +173,7 @@ fn a_plan_never_overfills() {
             refused: 0
         })
     );
-    assert!(place(&bench.state, 100).placements.is_empty());
+    assert!(place(&bench.state, 100).bindings.is_empty());
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn explain_has_a_word_for_every_container() {
     bench.ready_with(2, "", 1_000);
     bench.ready_with(3, "gpu=yes", 10);
     bench.waiting(1, "gpu", 100);
-    let agent = bench.state.pending().next().unwrap().clone();
+    let agent = bench.state.pending().next().unwrap().1.clone();
     let words: Vec<_> = explain(&bench.state, &agent);
     assert!(matches!(words[0], (id, Verdict::Fits { .. }) if id == ContainerId(1)));
     assert_eq!(words[1].1.to_string(), "does not match `gpu`");
@@ -206,7 +206,7 @@ fn explain_has_a_word_for_every_container() {
         ])
     );
     let plan = place(&bench.state, 1);
-    bench.reply(None, Command::Agent(AgentCommand::Place(plan.placements)));
+    bench.reply(None, Command::Agent(AgentCommand::Place(plan.bindings)));
     let agent = bench.state.agent(agent.id).unwrap().clone();
     assert_eq!(explain(&bench.state, &agent)[0].1, Verdict::Here);
 }
@@ -216,28 +216,22 @@ fn an_unhealthy_container_keeps_its_agents_and_gets_no_new_ones() {
     let mut bench = StateBench::default();
     bench.ready_with(1, "", 1_000);
     bench.waiting(1, "", 100);
-    let placements = place(&bench.state, 9).placements;
-    bench.reply(None, Command::Agent(AgentCommand::Place(placements)));
+    let bindings = place(&bench.state, 9).bindings;
+    bench.reply(None, Command::Agent(AgentCommand::Place(bindings)));
     bench.observe_known(1, FoundState::Running, Some(HealthStatus::Unhealthy));
-    let kept = bench.state.agents(None).next().unwrap().clone();
-    assert_eq!(kept.container, Some(ContainerId(1)));
+    assert_eq!(bench.agent(1).container, Some(ContainerId(1)));
 
     bench.waiting(2, "", 100);
     let plan = place(&bench.state, 9);
-    assert!(plan.placements.is_empty());
+    assert!(plan.bindings.is_empty());
     assert_eq!(
         &*plan.waiting[0].reason,
         "no container takes agents: 1 is unhealthy"
     );
-    let waiting = bench.state.pending().next().unwrap().clone();
+    let waiting = bench.state.pending().next().unwrap().1.clone();
     assert_eq!(verdict(&bench, &waiting, 1), Verdict::Refused(Why::Unhealthy));
     // A plan made while it was well comes too late.
-    let late = Placement {
-        agent: waiting.id,
-        version: waiting.version,
-        container: ContainerId(1),
-    };
-    bench.reply(None, Command::Agent(AgentCommand::Place(vec![late])));
+    assert!(!bench.place(2, 1));
     assert_eq!(bench.state.pending().count(), 1);
 
     bench.observe_known(1, FoundState::Running, Some(HealthStatus::Starting));
@@ -260,7 +254,7 @@ fn a_cordoned_container_gets_nothing_new_and_says_so() {
     };
     cordon(&mut bench, 1, "its disk is failing");
     assert_eq!(chosen(&place(&bench.state, 9)), [(1, 2)]);
-    let agent = bench.state.pending().next().unwrap().clone();
+    let agent = bench.state.pending().next().unwrap().1.clone();
     assert_eq!(
         verdict(&bench, &agent, 1).to_string(),
         "is cordoned: its disk is failing"
@@ -274,7 +268,7 @@ fn a_cordoned_container_gets_nothing_new_and_says_so() {
     );
     cordon(&mut bench, 2, "");
     let plan = place(&bench.state, 9);
-    assert!(plan.placements.is_empty());
+    assert!(plan.bindings.is_empty());
     assert_eq!(
         &*plan.waiting[0].reason,
         "no container takes agents: 2 are cordoned"
@@ -291,11 +285,11 @@ fn resource_fit_fills_one_before_it_opens_the_next() {
     // One is in use already, and not the first.
     bench.waiting(1, "", 100);
     bench.waiting(2, "", 100);
-    let placements = place(&bench.state, 9).placements;
-    let only = placements[1..].to_vec();
+    let bindings = place(&bench.state, 9).bindings;
+    let only = bindings[1..].to_vec();
     assert_eq!(only[0].container, ContainerId(2));
     bench.reply(None, Command::Agent(AgentCommand::Place(only)));
-    let first = bench.state.pending().next().unwrap().id;
+    let first = bench.state.pending().next().unwrap().1.id;
     bench.reply(
         None,
         Command::Agent(AgentCommand::SetDesired {
@@ -395,8 +389,8 @@ fn plan_speed() {
             let begun = Instant::now();
             let plan = place(&bench.state, 1_000);
             planning += begun.elapsed();
-            placed += plan.placements.len();
-            bench.reply(None, Command::Agent(AgentCommand::Place(plan.placements)));
+            placed += plan.bindings.len();
+            bench.reply(None, Command::Agent(AgentCommand::Place(plan.bindings)));
         }
         let all = started.elapsed();
         println!(

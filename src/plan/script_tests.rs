@@ -12,10 +12,10 @@ use std::{
 
 use super::{explain, place};
 use crate::{
-    command::{AgentCommand, Command, Condition, ContainerCommand, Outcome, Placement},
+    command::{AgentCommand, Binding, Command, Condition, ContainerCommand, Outcome},
     model::{
         Agent, AgentId, Capabilities, Container, ContainerId, ContainerState, Desired, DisconnectPolicy,
-        EventId, Labels, Resources, session::AgentReport,
+        EventId, Labels, ReplicaId, Resources, session::PlacementReport,
     },
     state::bench::{StateBench, spec},
 };
@@ -27,7 +27,7 @@ const UPDATE: &str = "UPDATE_SCRIPTS";
 struct Play {
     bench: StateBench,
     /// The last plan, which is proposed later.
-    planned: Vec<Placement>,
+    planned: Vec<Binding>,
     /// What was answered to the command under way.
     answer: String,
 }
@@ -119,8 +119,8 @@ impl Play {
             // plan: what should be done. propose: the last plan, however old.
             "plan" => self.plan(),
             "propose" => {
-                let placements = std::mem::take(&mut self.planned);
-                self.apply(Command::Agent(AgentCommand::Place(placements)));
+                let bindings = std::mem::take(&mut self.planned);
+                self.apply(Command::Agent(AgentCommand::Place(bindings)));
             }
             // explain NAME: what is said of each container.
             "explain" => self.explain(name),
@@ -237,20 +237,19 @@ impl Play {
     }
 
     fn report(&mut self, name: &str, mut words: Words<'_>) {
-        let agent = self.agent(name);
+        let now = self.bench.agent(self.agent(name).id.0);
         let (container, boot) = match words.take("from") {
             Some(other) => (self.found(other).id, self.found(other).boot),
             None => {
-                let id = agent.container.unwrap();
+                let id = now.container.unwrap();
                 (id, self.bench.state.container(id).unwrap().boot)
             }
         };
-        let report = AgentReport {
-            agent: agent.id,
-            epoch: words.number("epoch").unwrap_or(agent.epoch),
-            state: serde_json::from_value(words.plain[1].into()).unwrap(),
+        let state = serde_json::from_value(words.plain[1].into()).unwrap();
+        let report = PlacementReport {
+            epoch: words.number("epoch").unwrap_or(now.epoch),
             reason: "its runner says so".into(),
-            restarts: 0,
+            ..self.bench.seen(self.agent(name).id.0, state)
         };
         self.apply(Command::Agent(AgentCommand::Report {
             container,
@@ -261,19 +260,19 @@ impl Play {
 
     fn plan(&mut self) {
         let plan = place(&self.bench.state, 1_000);
-        for placement in &plan.placements {
-            let agent = self.bench.state.agent(placement.agent).unwrap().spec.name.clone();
-            let container = self.name_of(placement.container);
+        for binding in &plan.bindings {
+            let agent = self.agent_of(binding.replica);
+            let container = self.name_of(binding.container);
             self.say(format_args!("{agent} to {container}"));
         }
         for waiting in &plan.waiting {
-            let agent = self.bench.state.agent(waiting.agent).unwrap().spec.name.clone();
+            let agent = self.agent_of(waiting.replica);
             self.say(format_args!("{agent} waits: {}", waiting.reason));
         }
-        if plan.placements.is_empty() && plan.waiting.is_empty() {
+        if plan.bindings.is_empty() && plan.waiting.is_empty() {
             self.say("nothing to do");
         }
-        self.planned = plan.placements;
+        self.planned = plan.bindings;
     }
 
     fn explain(&mut self, name: &str) {
@@ -295,13 +294,24 @@ impl Play {
             self.say(format_args!("container {name} is {is}: {used} of {of} in use"));
         }
         for agent in state.agents(None) {
-            let (name, is, reason) = (&agent.spec.name, word(&agent.state), &agent.reason);
-            let place = match agent.container {
-                Some(id) => format!(" in {} by epoch {}", self.name_of(id), agent.epoch),
+            let now = self.bench.agent(agent.id.0);
+            let (name, is, reason) = (&agent.spec.name, word(&now.state), &now.reason);
+            let place = match now.container {
+                Some(id) => format!(" in {} by epoch {}", self.name_of(id), now.epoch),
                 None => String::new(),
             };
             self.say(format_args!("agent {name} is {is}{place}: {reason}"));
         }
+    }
+
+    fn agent_of(&self, replica: ReplicaId) -> String {
+        self.bench
+            .state
+            .agent(replica.agent)
+            .unwrap()
+            .spec
+            .name
+            .to_string()
     }
 
     fn name_of(&self, id: ContainerId) -> String {

@@ -1,4 +1,4 @@
-//! One agent in its container: a task that makes its process be what the order says.
+//! One placement in its container: a task that makes its process be what the order says.
 //!
 //! ```text
 //!            ┌──────────────────────────── pause (back-off) ◄──────┐
@@ -6,11 +6,12 @@
 //!  order: run ──> wait for the lease ──> start ──> running ────────┤
 //!            ^    (exclusive only)                    │            └─> stopped | failed: waits for orders
 //!            └──── lease ended: SIGKILL ◄─────────────┤
-//!  order: stop, other epoch, no more orders:  SIGTERM, grace, SIGKILL
+//!  order: stop, other epoch or generation, no more orders:  SIGTERM, grace, SIGKILL
 //! ```
 //!
 //! Orders are levels, not events: only the latest counts, and an order that comes while a process is
-//! being stopped is looked at once it is gone. So two epochs of an agent never run side by side.
+//! being stopped is looked at once it is gone, and a placement waits for an earlier one of its replica. So two
+//! epochs of a replica never run side by side.
 
 use std::{
     io,
@@ -35,8 +36,8 @@ use super::{
     reports::Reports,
 };
 use crate::model::{
-    AgentId, AgentSpec, AgentState, ContainerId, DisconnectPolicy, RestartPolicy, Revision,
-    session::AgentReport,
+    AgentSpec, AgentState, ContainerId, DisconnectPolicy, Generation, PlacementId, ReplicaId, RestartPolicy,
+    Revision, session::PlacementReport,
 };
 
 /// The bounds of the pauses between starts, and how long a process must have run for them to begin
@@ -52,23 +53,33 @@ pub(super) enum Want {
     Run,
     /// It does not, and that is reported.
     Stop,
-    /// It does not, and nothing of the agent is kept here.
+    /// It does not, and nothing of the placement is kept here.
     Leave,
 }
 
-/// The latest order for an agent.
+/// The latest order for a placement.
 #[derive(Debug, Clone)]
 pub(super) struct Order {
     pub epoch: Revision,
+    pub generation: Generation,
     pub want: Want,
     pub spec: Arc<AgentSpec>,
 }
 
-/// What all agents of a runner share.
+/// What makes two orders the same: within an epoch and a generation the spec does not change.
+type Gist = (Revision, Generation, Want);
+
+impl Order {
+    pub(super) fn gist(&self) -> Gist {
+        (self.epoch, self.generation, self.want)
+    }
+}
+
+/// What all placements of a runner share.
 #[derive(Debug, Clone)]
 pub(super) struct Surroundings {
     pub container: ContainerId,
-    /// Holds a directory for each agent.
+    /// Holds a directory for each placement.
     pub home: PathBuf,
     pub spawner: Spawner,
     pub lease: Lease,
@@ -77,13 +88,14 @@ pub(super) struct Surroundings {
     pub hurry: CancellationToken,
 }
 
-/// The task of one agent.
+/// The task of one placement.
 #[derive(Debug)]
 pub(super) struct Actor {
-    pub id: AgentId,
+    pub id: PlacementId,
+    pub replica: ReplicaId,
     pub orders: watch::Receiver<Order>,
-    /// An earlier task of the same agent that may still be stopping its process.
-    pub before: Option<JoinHandle<()>>,
+    /// Earlier tasks of the same replica that may still be stopping its process.
+    pub before: Vec<JoinHandle<()>>,
     pub around: Surroundings,
 }
 
@@ -98,10 +110,10 @@ enum End {
 }
 
 impl Actor {
-    /// Carries out orders until nobody can give one any more; then nothing runs and the agent is
+    /// Carries out orders until nobody can give one any more; then nothing runs and the placement is
     /// forgotten.
     pub(super) async fn run(mut self) {
-        if let Some(before) = self.before.take() {
+        for before in std::mem::take(&mut self.before) {
             // Its process was killed if it failed.
             let _ = before.await;
         }
@@ -113,8 +125,8 @@ impl Actor {
                 Want::Leave => break,
             }
             // Compared, not awaited as a change: the order may have changed while it was carried out.
-            let done = (order.epoch, order.want);
-            let other = self.orders.wait_for(|now| (now.epoch, now.want) != done).await;
+            let done = order.gist();
+            let other = self.orders.wait_for(|now| now.gist() != done).await;
             if other.is_err() {
                 break;
             }
@@ -130,9 +142,9 @@ impl Actor {
     /// What it last did under this epoch stands: an operator wants to know how it ended.
     fn report_stopped(&self, order: &Order) {
         let latest = self.around.reports.latest();
-        let ended = latest.get(&self.id).is_some_and(|known| {
-            known.epoch == order.epoch && matches!(known.state, AgentState::Stopped | AgentState::Failed)
-        });
+        let ended = latest
+            .get(&self.id)
+            .is_some_and(|known| known.epoch == order.epoch && known.state.is_over());
         if !ended {
             self.report(order, AgentState::Stopped, "stopped as ordered".into(), 0);
         }
@@ -178,7 +190,7 @@ impl Actor {
             self.report(order, AgentState::Starting, words, restarts);
             tokio::select! {
                 () = sleep(pause) => {}
-                () = dismissed(&mut self.orders, order.epoch) => return,
+                () = dismissed(&mut self.orders, order) => return,
             }
         }
     }
@@ -193,7 +205,7 @@ impl Actor {
         let lease = self.around.lease.clone();
         tokio::select! {
             () = lease.begun() => Ok(()),
-            () = dismissed(&mut self.orders, order.epoch) => Err(()),
+            () = dismissed(&mut self.orders, order) => Err(()),
         }
     }
 
@@ -222,10 +234,10 @@ impl Actor {
                 self.report(order, AgentState::Stopping, words.into(), restarts);
                 // What can go wrong here is only knowing how it ended.
                 let _ = process.kill().await;
-                tracing::warn!(agent = %self.id, "stopped: no manager has counted this runner in time");
+                tracing::warn!(replica = %self.replica, "stopped: no manager has counted this runner in time");
                 return End::Fenced;
             }
-            () = dismissed(&mut self.orders, order.epoch) => {
+            () = dismissed(&mut self.orders, order) => {
                 self.stop(order, &mut process, restarts).await;
                 capture.finish().await;
                 return End::Ordered;
@@ -249,12 +261,17 @@ impl Actor {
     }
 
     async fn start(&self, order: &Order) -> Result<Process, String> {
-        let (home, id, container) = (self.home(), self.id, self.around.container);
-        let (spec, epoch) = (order.spec.clone(), order.epoch);
+        let (home, spec) = (self.home(), order.spec.clone());
+        let who = program::Who {
+            container: self.around.container,
+            placement: self.id,
+            replica: self.replica,
+            epoch: order.epoch,
+        };
         // A file system that hangs holds up this agent's start, and no worker of the runtime.
         let prepare = move || {
             std::fs::create_dir_all(&home).map_err(|e| format!("cannot make {}: {e}", home.display()))?;
-            program::launch(&spec, id, epoch, container, &home)
+            program::launch(&spec, who, &home)
         };
         let mut launch = spawn_blocking(prepare)
             .await
@@ -285,9 +302,11 @@ impl Actor {
     }
 
     fn report(&self, order: &Order, state: AgentState, reason: String, restarts: u32) {
-        self.around.reports.put(AgentReport {
-            agent: self.id,
+        self.around.reports.put(PlacementReport {
+            placement: self.id,
+            replica: self.replica,
             epoch: order.epoch,
+            generation: order.generation,
             state,
             reason,
             restarts,
@@ -295,11 +314,11 @@ impl Actor {
     }
 }
 
-/// Removes what an agent has left in its directory. Blocks.
+/// Removes what a placement has left in its directory. Blocks.
 pub(super) fn remove_dir(home: &Path) {
     match std::fs::remove_dir_all(home) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(dir = %home.display(), %error, "an agent's directory is not removed");
+            tracing::warn!(dir = %home.display(), %error, "a placement's directory is not removed");
         }
         _ => {}
     }
@@ -309,11 +328,9 @@ fn exclusive(order: &Order) -> bool {
     order.spec.on_disconnect == DisconnectPolicy::Exclusive
 }
 
-/// Waits for an order under which a process of `epoch` must not run. That nobody can give orders any
-/// more is one.
-async fn dismissed(orders: &mut watch::Receiver<Order>, epoch: Revision) {
+/// Waits for an order under which a process of this one must not run. That nobody can give orders any more is
+/// one.
+async fn dismissed(orders: &mut watch::Receiver<Order>, running: &Order) {
     // An error says that the sender is gone.
-    let _ = orders
-        .wait_for(|order| order.want != Want::Run || order.epoch != epoch)
-        .await;
+    let _ = orders.wait_for(|order| order.gist() != running.gist()).await;
 }

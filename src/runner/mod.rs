@@ -1,7 +1,7 @@
 //! `quorate runner`: the small process inside a container that starts and stops its agents.
 //!
 //! ```text
-//!   manager <── session ──> Runner ── list of agents ──> Supervisor ── order ──> one task an agent
+//!   manager <── session ──> Runner ── list ──> Supervisor ── order ──> one task a placement
 //!                 │  ^                                                             │   │
 //!                 v  └──────────────── latest reports <────────────────────────────┘   v
 //!               lease ──────────── may exclusive agents act? ──────────────────> keeper, program
@@ -28,6 +28,7 @@ mod keeper;
 mod last_words;
 mod lease;
 mod link;
+mod list;
 mod look;
 mod output;
 pub mod pace;
@@ -74,7 +75,7 @@ use crate::{
     config::RunnerConfig,
     model::{
         Assessment, ContainerId, Labels, Resources,
-        session::{AgentReport, Hello},
+        session::{Hello, PlacementReport},
     },
     security::{JoinToken, files},
 };
@@ -181,7 +182,7 @@ impl Runner {
                 memory_bytes: config.capacity.memory.map_or(found.memory_bytes, |size| size.0),
             },
             assessment: None,
-            agents: Vec::new(),
+            placements: Vec::new(),
         };
         let addresses = config.managers.iter().map(ToString::to_string).collect();
         let data = |source| RunnerError::Data {
@@ -312,7 +313,7 @@ impl Runner {
         session.serve(shutdown).await
     }
 
-    /// Makes sure that there is somebody to take lists of agents for this container. Agents of another
+    /// Makes sure that there is somebody to take lists of placements for this container. Agents of another
     /// one, which this runner was before, are stopped first.
     async fn supervise(&mut self, container: ContainerId) {
         if self
@@ -337,10 +338,10 @@ impl Runner {
         self.supervisor = Some(supervisor.await);
     }
 
-    fn hello(&self, assessment: Option<Assessment>, agents: Vec<AgentReport>) -> Hello {
+    fn hello(&self, assessment: Option<Assessment>, placements: Vec<PlacementReport>) -> Hello {
         Hello {
             assessment,
-            agents,
+            placements,
             ..self.about.clone()
         }
     }

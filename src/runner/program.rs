@@ -13,21 +13,24 @@ use std::{
 use nix::sys::signal::Signal;
 
 use super::{exec, process::Launch, stray::Mark};
-use crate::model::{AgentId, AgentSpec, ContainerId, Revision};
+use crate::model::{AgentSpec, ContainerId, PlacementId, ReplicaId, Revision};
 
 pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Who a process is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Who {
+    pub container: ContainerId,
+    pub placement: PlacementId,
+    pub replica: ReplicaId,
+    pub epoch: Revision,
+}
 
 /// How to start an agent, not under a fence yet. Blocks.
 ///
 /// # Errors
 /// Why it can't be started, for a person to act on.
-pub(super) fn launch(
-    spec: &AgentSpec,
-    agent: AgentId,
-    epoch: Revision,
-    container: ContainerId,
-    home: &Path,
-) -> Result<Launch, String> {
+pub(super) fn launch(spec: &AgentSpec, who: Who, home: &Path) -> Result<Launch, String> {
     let dir = spec
         .working_dir
         .as_ref()
@@ -42,7 +45,7 @@ pub(super) fn launch(
         }
         Err(e) => return Err(format!("the working directory {}: {}", dir.display(), plain(&e))),
     }
-    let env = environment(spec, agent, epoch, container);
+    let env = environment(spec, who);
     let path = env
         .iter()
         .rev()
@@ -53,26 +56,26 @@ pub(super) fn launch(
         args: spec.args.clone(),
         env,
         dir,
-        mark: Mark::of_agent(container, agent),
+        mark: Mark::of_replica(who.container, who.replica),
         fence: None,
     })
 }
 
 /// The clean environment: `PATH`, then what the spec says, then who the agent is, which no spec can
 /// change.
-fn environment(
-    spec: &AgentSpec,
-    agent: AgentId,
-    epoch: Revision,
-    container: ContainerId,
-) -> Vec<(String, OsString)> {
+fn environment(spec: &AgentSpec, who: Who) -> Vec<(String, OsString)> {
     let path = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
     let mut all = vec![("PATH".to_owned(), path)];
     all.extend(spec.env.iter().map(|(k, v)| (k.clone(), v.into())));
     all.push(("QUORATE_AGENT".into(), spec.name.as_str().into()));
-    all.push(("QUORATE_AGENT_ID".into(), agent.to_string().into()));
-    all.push(("QUORATE_EPOCH".into(), epoch.to_string().into()));
-    all.push(("QUORATE_CONTAINER".into(), container.to_string().into()));
+    let told = [
+        ("QUORATE_AGENT_ID", who.replica.agent.to_string()),
+        ("QUORATE_REPLICA", who.replica.ordinal.to_string()),
+        ("QUORATE_PLACEMENT", who.placement.to_string()),
+        ("QUORATE_EPOCH", who.epoch.to_string()),
+        ("QUORATE_CONTAINER", who.container.to_string()),
+    ];
+    all.extend(told.map(|(key, value)| (key.to_owned(), value.into())));
     all
 }
 
@@ -144,6 +147,7 @@ pub(super) fn ending(status: ExitStatus, last: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::AgentId;
 
     fn spec(command: &str) -> AgentSpec {
         serde_json::from_value(serde_json::json!({
@@ -156,7 +160,16 @@ mod tests {
     }
 
     fn try_launch(spec: &AgentSpec, home: &Path) -> Result<Launch, String> {
-        launch(spec, AgentId(1), 7, ContainerId(2), home)
+        let who = Who {
+            container: ContainerId(2),
+            placement: PlacementId(3),
+            replica: ReplicaId {
+                agent: AgentId(1),
+                ordinal: 1,
+            },
+            epoch: 7,
+        };
+        launch(spec, who, home)
     }
 
     #[test]
@@ -175,6 +188,8 @@ mod tests {
         assert_eq!(last("QUORATE_EPOCH").as_deref(), Some("7"));
         assert_eq!(last("QUORATE_AGENT").as_deref(), Some("worker"));
         assert_eq!(last("QUORATE_AGENT_ID"), Some(AgentId(1).to_string()));
+        assert_eq!(last("QUORATE_REPLICA").as_deref(), Some("1"));
+        assert_eq!(last("QUORATE_PLACEMENT"), Some(PlacementId(3).to_string()));
         assert_eq!(
             last("HOME"),
             None,

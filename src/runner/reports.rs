@@ -1,4 +1,4 @@
-//! The latest observation of each agent: what sessions tell the managers.
+//! The latest observation of each placement: what sessions tell the managers.
 //!
 //! Level-triggered: a newer observation replaces the older one, and whoever opens a session tells all
 //! of them, so that nothing depends on a single report arriving.
@@ -8,10 +8,10 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use tokio::sync::watch;
 
-use crate::model::{AgentId, session::AgentReport};
+use crate::model::{PlacementId, session::PlacementReport};
 
-/// All latest reports, by agent.
-pub(super) type Latest = OrdMap<AgentId, Arc<AgentReport>>;
+/// All latest reports, by placement.
+pub(super) type Latest = OrdMap<PlacementId, Arc<PlacementReport>>;
 
 /// Where agents' tasks put what they observe. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -23,22 +23,23 @@ impl Reports {
     }
 
     /// Puts an observation in the place of the earlier one.
-    pub(super) fn put(&self, report: AgentReport) {
+    pub(super) fn put(&self, report: PlacementReport) {
         self.0.send_if_modified(|latest| {
-            let news = latest.get(&report.agent).is_none_or(|known| **known != report);
+            let news = latest.get(&report.placement).is_none_or(|known| **known != report);
             if news {
                 tracing::info!(
-                    agent = %report.agent, epoch = report.epoch, state = ?report.state, "{}", report.reason
+                    replica = %report.replica, epoch = report.epoch, state = ?report.state, "{}", report.reason
                 );
-                latest.insert(report.agent, Arc::new(report));
+                latest.insert(report.placement, Arc::new(report));
             }
             news
         });
     }
 
-    /// Forgets an agent.
-    pub(super) fn forget(&self, agent: AgentId) {
-        self.0.send_if_modified(|latest| latest.remove(&agent).is_some());
+    /// Forgets a placement.
+    pub(super) fn forget(&self, placement: PlacementId) {
+        self.0
+            .send_if_modified(|latest| latest.remove(&placement).is_some());
     }
 
     pub(super) fn latest(&self) -> Latest {
@@ -51,9 +52,11 @@ impl Reports {
 }
 
 /// What `now` has that `told` has not.
-pub(super) fn news(told: &Latest, now: &Latest) -> Vec<AgentReport> {
-    let unchanged =
-        |report: &Arc<AgentReport>| told.get(&report.agent).is_some_and(|t| Arc::ptr_eq(t, report));
+pub(super) fn news(told: &Latest, now: &Latest) -> Vec<PlacementReport> {
+    let unchanged = |report: &Arc<PlacementReport>| {
+        told.get(&report.placement)
+            .is_some_and(|t| Arc::ptr_eq(t, report))
+    };
     let fresh = now.values().filter(|report| !unchanged(report));
     fresh.map(|report| (**report).clone()).collect()
 }

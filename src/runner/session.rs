@@ -17,6 +17,7 @@ use super::{
     error::SessionError,
     identity::Identity,
     link::Link,
+    list::Arriving,
     look::Found,
     pace::{PATIENCE, next_heartbeat},
     reports::{Latest, news},
@@ -49,6 +50,7 @@ pub(super) struct Session<'a> {
     /// What the runner finds when it looks at its container.
     found: Found,
     samples: sampler::Latest,
+    arriving: Arriving,
     renew_at: Instant,
     /// The CA that signs, PEM.
     ca: String,
@@ -100,6 +102,7 @@ impl<'a> Session<'a> {
             told,
             found,
             samples: runner.sampling.latest.clone(),
+            arriving: Arriving::default(),
             renew_at,
             ca: identity.trust.pem().to_owned(),
             new_key: None,
@@ -212,11 +215,21 @@ impl<'a> Session<'a> {
     fn take(&mut self, frame: FromManager) -> Result<(), SessionError> {
         match frame {
             FromManager::HeartbeatAck { seq } => self.acknowledged(seq),
-            FromManager::Desired { revision, agents } => {
-                let Some(supervisor) = &mut self.runner.supervisor else {
-                    return Ok(());
-                };
-                if supervisor.take(revision, agents) {
+            FromManager::Spec {
+                agent,
+                generation,
+                spec,
+            } => self.arriving.spec(agent, generation, spec),
+            FromManager::Desired {
+                revision,
+                placements,
+                last,
+            } => {
+                let list = self.arriving.part(revision, placements, last)?;
+                let supervisor = self.runner.supervisor.as_mut();
+                if let (Some(list), Some(supervisor)) = (list, supervisor)
+                    && supervisor.take(revision, list)
+                {
                     self.runner.lease.list_taken();
                 }
                 Ok(())

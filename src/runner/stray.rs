@@ -2,7 +2,7 @@
 //!
 //! A process that an agent started may leave its group and session, and so no signal to a group is
 //! proof that nothing of the agent acts any more. What belongs together is known by its environment,
-//! which names the container and the agent, and by descent. Nothing here returns before a look finds
+//! which names the container and the replica, and by descent. Nothing here returns before a look finds
 //! nothing more that can be killed.
 //!
 //! Left out: what cleared its environment *and* lost its keeper ([`super::keeper`]) to a SIGKILL.
@@ -20,7 +20,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::model::{AgentId, ContainerId};
+use crate::model::{ContainerId, ReplicaId};
 
 /// Between two looks for what was killed and is still there.
 const LOOK: Duration = Duration::from_millis(5);
@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// What takes longer to die than this, in a file system that hangs say, is worth a line in the log.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// What the environment of all processes of one container, or of one agent in it, says.
+/// What the environment of all processes of one container, or of one replica in it, says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mark(Vec<String>);
 
@@ -38,9 +38,10 @@ impl Mark {
     }
 
     /// Of any epoch: two of them never run side by side.
-    pub(super) fn of_agent(container: ContainerId, agent: AgentId) -> Self {
+    pub(super) fn of_replica(container: ContainerId, replica: ReplicaId) -> Self {
         let mut mark = Self::of_container(container);
-        mark.0.push(format!("QUORATE_AGENT_ID={agent}"));
+        mark.0.push(format!("QUORATE_AGENT_ID={}", replica.agent));
+        mark.0.push(format!("QUORATE_REPLICA={}", replica.ordinal));
         mark
     }
 
@@ -154,6 +155,7 @@ fn parent(stat: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::AgentId;
 
     #[test]
     fn parents_are_read_past_any_name() {
@@ -171,12 +173,19 @@ mod tests {
 
     #[test]
     fn a_mark_is_whole_entries() {
-        let mark = Mark::of_agent(ContainerId(1), AgentId(2));
-        let [container, agent] = mark.0.as_slice() else {
+        let mark = Mark::of_replica(
+            ContainerId(1),
+            ReplicaId {
+                agent: AgentId(2),
+                ordinal: 1,
+            },
+        );
+        let [container, agent, replica] = mark.0.as_slice() else {
             panic!("{mark:?}")
         };
-        assert!(mark.is_on(format!("A=b\0{agent}\0{container}\0").as_bytes()));
-        assert!(!mark.is_on(format!("{container}\0X{agent}\0").as_bytes()));
+        assert!(mark.is_on(format!("A=b\0{replica}\0{agent}\0{container}\0").as_bytes()));
+        assert!(!mark.is_on(format!("{container}\0X{agent}\0{replica}\0").as_bytes()));
+        assert!(!mark.is_on(format!("{container}\0{agent}\0{replica}2\0").as_bytes()));
         assert!(!mark.is_on(b""));
     }
 }

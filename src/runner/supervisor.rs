@@ -1,11 +1,10 @@
-//! All agents of this container: the list of what shall run, turned into orders.
+//! All placements of this container: the list of what shall run, turned into orders.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
     pin::pin,
-    sync::Arc,
     time::Duration,
 };
 
@@ -15,26 +14,37 @@ use tokio::{
     time::sleep,
 };
 
-use super::agent::{Actor, Order, Surroundings, Want, remove_dir};
-use crate::model::{AgentId, ContainerId, Revision, session::Assignment};
+use super::{
+    agent::{Actor, Order, Surroundings, Want, remove_dir},
+    list::Listed,
+};
+use crate::model::{ContainerId, PlacementId, PlacementRole, ReplicaId, Revision};
 
-/// Gives orders to one task an agent.
+/// Gives orders to one task a placement.
 #[derive(Debug)]
 pub(super) struct Supervisor {
     around: Surroundings,
-    agents: BTreeMap<AgentId, Held>,
-    /// Tasks that get no more orders, until their process has stopped. A new task of the same agent
-    /// waits for the old one.
-    ending: BTreeMap<AgentId, JoinHandle<()>>,
-    /// Agents of which an earlier start has left a directory, until the first list.
-    left: Vec<AgentId>,
+    placements: BTreeMap<PlacementId, Held>,
+    /// Tasks that get no more orders, until their process has stopped. A new task of the same replica
+    /// waits for them.
+    ending: Vec<Ending>,
+    /// Placements of which an earlier start has left a directory, until the first list.
+    left: Vec<PlacementId>,
     /// The newest list that was taken.
     revision: Revision,
 }
 
 #[derive(Debug)]
 struct Held {
+    replica: ReplicaId,
     orders: watch::Sender<Order>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Ending {
+    /// Unknown where only a directory is left.
+    replica: Option<ReplicaId>,
     task: JoinHandle<()>,
 }
 
@@ -46,13 +56,13 @@ impl Supervisor {
         Self {
             left: left.unwrap_or_default(),
             around,
-            agents: BTreeMap::new(),
-            ending: BTreeMap::new(),
+            placements: BTreeMap::new(),
+            ending: Vec::new(),
             revision: 0,
         }
     }
 
-    /// The container whose agents these are.
+    /// The container whose placements these are.
     pub(super) fn container(&self) -> ContainerId {
         self.around.container
     }
@@ -64,78 +74,88 @@ impl Supervisor {
 
     /// Takes a whole list: what is not in it is stopped. A list older than the one in effect, from a
     /// manager that lags behind, changes nothing and gives false.
-    pub(super) fn take(&mut self, revision: Revision, list: Vec<Assignment>) -> bool {
+    pub(super) fn take(&mut self, revision: Revision, list: Vec<Listed>) -> bool {
         if revision < self.revision {
             tracing::info!(
                 revision,
                 in_effect = self.revision,
-                "ignored an older list of agents"
+                "ignored an older list of placements"
             );
             return false;
         }
         self.revision = revision;
-        let listed: BTreeSet<AgentId> = list.iter().map(|assignment| assignment.agent).collect();
+        let listed: BTreeSet<PlacementId> = list.iter().map(|(one, _)| one.placement).collect();
         for id in std::mem::take(&mut self.left) {
             if !listed.contains(&id) {
                 let dir = self.around.home.join(id.to_string());
-                self.ending.insert(id, spawn_blocking(move || remove_dir(&dir)));
+                let task = spawn_blocking(move || remove_dir(&dir));
+                self.ending.push(Ending { replica: None, task });
             }
         }
-        for (id, held) in &self.agents {
+        for (id, held) in &self.placements {
             if !listed.contains(id) {
                 held.orders.send_modify(|order| order.want = Want::Leave);
             }
         }
         self.let_go(|id| !listed.contains(id));
-        for assignment in list {
-            self.order(assignment);
+        for one in list {
+            self.order(one);
         }
         true
     }
 
-    fn order(&mut self, assignment: Assignment) {
-        let want = if assignment.run { Want::Run } else { Want::Stop };
-        let (id, epoch) = (assignment.agent, assignment.epoch);
-        if let Some(held) = self.agents.get(&id) {
-            held.orders.send_if_modified(|order| {
-                // Within an epoch the spec does not change.
-                let news = (order.epoch, order.want) != (epoch, want);
+    fn order(&mut self, (assignment, spec): Listed) {
+        // Who is to come or to go does not act.
+        let acts = assignment.run && assignment.role == PlacementRole::Active;
+        let order = Order {
+            epoch: assignment.epoch,
+            generation: assignment.generation,
+            want: if acts { Want::Run } else { Want::Stop },
+            spec,
+        };
+        let (id, replica) = (assignment.placement, assignment.replica);
+        if let Some(held) = self.placements.get(&id) {
+            held.orders.send_if_modified(|now| {
+                let news = now.gist() != order.gist();
                 if news {
-                    *order = Order {
-                        epoch,
-                        want,
-                        spec: Arc::new(assignment.spec),
-                    };
+                    *now = order;
                 }
                 news
             });
             return;
         }
-        let (orders, receiver) = watch::channel(Order {
-            epoch,
-            want,
-            spec: Arc::new(assignment.spec),
-        });
+        let (orders, receiver) = watch::channel(order);
+        let before = self
+            .ending
+            .extract_if(.., |ending| ending.replica == Some(replica));
         let actor = Actor {
             id,
+            replica,
             orders: receiver,
-            before: self.ending.remove(&id),
+            before: before.map(|ending| ending.task).collect(),
             around: self.around.clone(),
         };
         let task = tokio::spawn(actor.run());
-        self.agents.insert(id, Held { orders, task });
+        let held = Held {
+            replica,
+            orders,
+            task,
+        };
+        self.placements.insert(id, held);
     }
 
-    /// Gives no more orders to agents that `which` picks; each stops its process with its grace.
-    fn let_go(&mut self, which: impl Fn(&AgentId) -> bool) {
-        self.ending.retain(|_, task| !task.is_finished());
-        let (gone, kept) = std::mem::take(&mut self.agents)
+    /// Gives no more orders to placements that `which` picks; each stops its process with its grace.
+    fn let_go(&mut self, which: impl Fn(&PlacementId) -> bool) {
+        self.ending.retain(|ending| !ending.task.is_finished());
+        let (gone, kept) = std::mem::take(&mut self.placements)
             .into_iter()
             .partition(|(id, _)| which(id));
-        self.agents = kept;
-        let gone: BTreeMap<AgentId, Held> = gone;
-        self.ending
-            .extend(gone.into_iter().map(|(id, held)| (id, held.task)));
+        self.placements = kept;
+        let gone: BTreeMap<PlacementId, Held> = gone;
+        self.ending.extend(gone.into_values().map(|held| Ending {
+            replica: Some(held.replica),
+            task: held.task,
+        }));
     }
 
     /// Stops everything for the runner's own end: graces that would go on after `limit` end then.
@@ -149,19 +169,19 @@ impl Supervisor {
         stopping.await;
     }
 
-    /// Stops everything, each agent with its grace, and returns when nothing runs.
+    /// Stops everything, each placement with its grace, and returns when nothing runs.
     pub(super) async fn stop_all(&mut self) {
         self.let_go(|_| true);
-        for task in std::mem::take(&mut self.ending).into_values() {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "an agent's task failed; its process was killed");
+        for ending in std::mem::take(&mut self.ending) {
+            if let Err(error) = ending.task.await {
+                tracing::error!(%error, "a placement's task failed; its process was killed");
             }
         }
     }
 }
 
 /// Whose directories are here. Blocks.
-fn directories(home: &Path) -> Vec<AgentId> {
+fn directories(home: &Path) -> Vec<PlacementId> {
     let all = fs::read_dir(home).into_iter().flatten().flatten();
     all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect()

@@ -1,64 +1,32 @@
 //! What a container shall have, read from the state.
 
 use crate::{
-    model::{
-        Agent, AgentId, AgentState, ContainerId, ContainerState, Desired, Revision,
-        session::{Assignment, MAX_FRAME_BYTES},
-    },
+    model::{Agent, ContainerId, ContainerState, Desired, Placement, Revision, session::Assignment},
     state::State,
 };
 
 use super::Refusal;
 
-/// Room in a frame for what is not an assignment, in bytes.
-const FRAME_HEAD: usize = 64;
-
-/// What of an assignment can differ from one list to the next: within an epoch the spec does not.
-pub(super) type Shown = (AgentId, Revision, bool);
-
-/// A container's agents, as little of them as tells two lists apart.
-pub(super) fn shown(state: &State, id: ContainerId) -> Vec<Shown> {
-    let agents = state.agents_of(id).filter(|agent| wanted(agent));
-    agents
-        .map(|agent| (agent.id, agent.epoch, runs(&agent)))
-        .collect()
+/// A container's placements as its runner is told of them, by id.
+pub(super) fn assignments(state: &State, id: ContainerId) -> Vec<Assignment> {
+    let placements = state.placements_in(id).filter_map(|placement| {
+        let agent = state.agent(placement.replica.agent)?;
+        wanted(agent, placement).then(|| Assignment {
+            placement: placement.id,
+            replica: placement.replica,
+            epoch: placement.epoch,
+            generation: placement.generation,
+            role: placement.role,
+            run: agent.desired == Desired::Running,
+        })
+    });
+    placements.collect()
 }
 
-/// A container's agents as its runner is told of them, and how many did not fit into a frame. Those
-/// that were placed last are left out: what runs goes on.
-pub(super) fn assignments(state: &State, id: ContainerId) -> (Vec<Assignment>, usize) {
-    let mut agents: Vec<_> = state.agents_of(id).filter(|agent| wanted(agent)).collect();
-    agents.sort_by_key(|agent| (agent.epoch, agent.id));
-    let all = agents.len();
-    let mut room = MAX_FRAME_BYTES - FRAME_HEAD;
-    let mut fitting = Vec::with_capacity(all);
-    for agent in agents {
-        let assignment = Assignment {
-            agent: agent.id,
-            epoch: agent.epoch,
-            run: runs(&agent),
-            spec: agent.spec.clone(),
-        };
-        // What can't be measured can't be sent either.
-        let size = postcard::experimental::serialized_size(&assignment).unwrap_or(usize::MAX);
-        if size <= room {
-            room -= size;
-            fitting.push(assignment);
-        }
-    }
-    let left_out = all - fitting.len();
-    (fitting, left_out)
-}
-
-/// An agent whose process ended for good is not started again in this placement, not even by a new
-/// start of the runner, which knows nothing of its end.
-fn wanted(agent: &Agent) -> bool {
-    let ended = matches!(agent.state, AgentState::Stopped | AgentState::Failed);
-    agent.desired != Desired::Running || !ended
-}
-
-fn runs(agent: &Agent) -> bool {
-    agent.desired == Desired::Running
+/// A placement whose process ended for good is not started again, not even by a new start of the runner,
+/// which knows nothing of its end.
+fn wanted(agent: &Agent, placement: &Placement) -> bool {
+    agent.desired != Desired::Running || !placement.is_over()
 }
 
 /// Whether the state still knows the session that was opened at revision `opened`.
@@ -108,53 +76,36 @@ pub(super) fn replaced() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::session::FromManager, state::bench::StateBench};
+    use crate::{
+        model::{AgentState, PlacementId},
+        state::bench::StateBench,
+    };
 
     const ID: ContainerId = ContainerId(1);
 
     #[test]
     fn only_what_a_runner_can_tell_apart_makes_another_list() {
         let mut bench = StateBench::with_containers(1);
+        let list = |bench: &StateBench| -> Vec<_> {
+            let all = assignments(&bench.state, ID).into_iter();
+            all.map(|one| (one.placement, one.epoch, one.run)).collect()
+        };
         bench.waiting(7, "", 0);
         assert!(bench.place(7, 1));
-        let (agent, epoch) = (AgentId(7), bench.revision);
-        let list = vec![(agent, epoch, true)];
-        assert_eq!(shown(&bench.state, ID), list);
+        let epoch = bench.revision;
+        let first = PlacementId(1);
+        assert_eq!(list(&bench), [(first, epoch, true)]);
         bench.report(1, 7, AgentState::Running).unwrap();
-        assert_eq!(shown(&bench.state, ID), list);
+        assert_eq!(list(&bench), [(first, epoch, true)]);
         bench.desire(7, Desired::Stopped).unwrap();
-        assert_eq!(shown(&bench.state, ID), [(agent, epoch, false)]);
+        assert_eq!(list(&bench), [(first, epoch, false)]);
         bench.report(1, 7, AgentState::Stopped).unwrap();
-        assert_eq!(shown(&bench.state, ID), []);
+        assert_eq!(list(&bench), []);
         bench.desire(7, Desired::Running).unwrap();
         assert!(bench.place(7, 1));
-        let again = bench.revision;
-        assert!(again > epoch);
-        assert_eq!(shown(&bench.state, ID), [(agent, again, true)]);
+        assert_eq!(list(&bench), [(PlacementId(2), bench.revision, true)]);
+        assert!(bench.revision > epoch);
         bench.report(1, 7, AgentState::Failed).unwrap();
-        assert_eq!(shown(&bench.state, ID), [], "it ended for good");
-    }
-
-    #[test]
-    fn a_list_always_fits_into_a_frame_and_keeps_what_was_placed_first() {
-        let mut bench = StateBench::with_containers(1);
-        let large = "x".repeat(MAX_FRAME_BYTES / 3);
-        // Ids against the order of placement.
-        for n in [9, 8, 7] {
-            bench.deploy(n, |spec| spec.args = vec![large.clone()]).unwrap();
-            assert!(bench.place(n, 1));
-        }
-        bench.waiting(1, "", 0);
-        assert!(bench.place(1, 1));
-        let small = AgentId(1);
-        let (agents, left_out) = assignments(&bench.state, ID);
-        let ids: Vec<_> = agents.iter().map(|a| a.agent).collect();
-        assert_eq!((ids, left_out), (vec![AgentId(9), AgentId(8), small], 1));
-        let frame = FromManager::Desired {
-            revision: u64::MAX,
-            agents,
-        };
-        let mut bytes = bytes::BytesMut::new();
-        crate::wire::encode(&frame, &mut bytes, MAX_FRAME_BYTES).unwrap();
+        assert_eq!(list(&bench), [], "it ended for good");
     }
 }

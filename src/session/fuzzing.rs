@@ -3,8 +3,8 @@
 use super::accept;
 use crate::{
     model::{
-        Assessment, Labels, ManagerId, PeerInfo, Sample,
-        session::{AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
+        AgentId, Assessment, Labels, ManagerId, PeerInfo, PlacementId, PlacementRole, ReplicaId, Sample,
+        session::{Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL, PlacementReport},
     },
     wire::{self, fuzzing::frames},
 };
@@ -49,9 +49,13 @@ fn found() -> Assessment {
 /// Never: all of them encode.
 pub fn session_seeds() -> Vec<Vec<u8>> {
     let spec = serde_json::from_str(r#"{"name":"web","command":"/bin/true","args":["-v"],"env":{"A":"b"}}"#);
-    let report = AgentReport {
-        agent: crate::model::AgentId(7),
+    let (placement, agent) = (PlacementId(3), AgentId(7));
+    let replica = ReplicaId { agent, ordinal: 1 };
+    let report = PlacementReport {
+        placement,
+        replica,
         epoch: 12,
+        generation: 1,
         state: crate::model::AgentState::Running,
         reason: "it runs".into(),
         restarts: 1,
@@ -64,7 +68,7 @@ pub fn session_seeds() -> Vec<Vec<u8>> {
         capabilities: Default::default(),
         resources: Default::default(),
         assessment: Some(found()),
-        agents: vec![report.clone()],
+        placements: vec![report.clone()],
     };
     let enroll = FromRunner::Enroll {
         protocol: PROTOCOL,
@@ -95,17 +99,26 @@ pub fn session_seeds() -> Vec<Vec<u8>> {
             ..Sample::default()
         }),
     ];
+    let told = FromManager::Spec {
+        agent,
+        generation: 1,
+        spec: spec.expect("a spec"),
+    };
     let desired = FromManager::Desired {
         revision: 4,
-        agents: vec![Assignment {
-            agent: crate::model::AgentId(7),
+        placements: vec![Assignment {
+            placement,
+            replica,
             epoch: 12,
+            generation: 1,
+            role: PlacementRole::Active,
             run: true,
-            spec: spec.expect("a spec"),
         }],
+        last: true,
     };
     let managers: Vec<(ManagerId, PeerInfo)> = Vec::new();
     let from_manager = [
+        told,
         desired,
         FromManager::HeartbeatAck { seq: 3 },
         FromManager::Admitted {

@@ -5,7 +5,7 @@
 //!                    │
 //!                    └──a runner's certificate──> open: Connect, Report, Welcome
 //!                                                   │
-//!       log <── reports, one proposal at a time ── serve ──> Desired, when its agents changed
+//!       log <── reports, one proposal at a time ── serve ──> list, when placements changed
 //!    leader <── pulse: one digest a manager ── heartbeats     ^ woken by roster: one look at the
 //!       └────── counted ──> HeartbeatAck                      │ state for all sessions
 //! ```
@@ -13,9 +13,9 @@
 //! What holds:
 //!
 //! - Nothing is decided here. What a runner says becomes a command; what it is told is read from the
-//!   state, as a level: a list that was overtaken is never sent.
+//!   state, as a level: a list that was overtaken before it began is never sent.
 //! - A heartbeat is acknowledged only after the leader counted it and a quorum confirmed the leader.
-//! - The first list of agents of a session comes from a state in which the session is open.
+//! - The first list of placements of a session comes from a state in which the session is open.
 //! - A container has one session at a manager. A later one, here or at another manager, ends it.
 //! - Whoever has no certificate gets one short frame, one answer and a few seconds.
 //! - A session holds at most one list and one batch of reports in memory, and an hour of samples; a runner
@@ -32,6 +32,7 @@ mod echo;
 mod fan_in;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod list;
 mod open;
 mod pulse;
 mod reporter;

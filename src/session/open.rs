@@ -108,7 +108,7 @@ async fn open(
             known = told(core, &assessed::command(id, boot, found)).await?;
         }
     }
-    for reports in hello.agents.chunks(reporter::BATCH) {
+    for reports in hello.placements.chunks(reporter::BATCH) {
         let report = Command::Agent(AgentCommand::Report {
             container: id,
             boot,

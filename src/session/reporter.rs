@@ -1,4 +1,4 @@
-//! The reports of one session on their way into the log: the latest of each agent, one proposal at a
+//! The reports of one session on their way into the log: the latest of each placement, one proposal at a
 //! time, in order, and again until one is answered.
 //!
 //! To repeat a report is safe: apply takes it as what is observed under an epoch, not as an event.
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     command::{Rejection, Reply},
     consensus::ProposeError,
-    model::{AgentId, session::AgentReport},
+    model::{PlacementId, session::PlacementReport},
 };
 
 /// Reports of one proposal, at most.
@@ -29,19 +29,19 @@ type Answer = Result<Reply, ProposeError>;
 /// Reports on their way.
 #[derive(Default)]
 pub(super) struct Reporter {
-    waiting: BTreeMap<AgentId, AgentReport>,
+    waiting: BTreeMap<PlacementId, PlacementReport>,
     /// What is under way.
-    sent: Vec<AgentReport>,
+    sent: Vec<PlacementReport>,
     under_way: Option<BoxFuture<'static, Answer>>,
     pause: Option<(Instant, Duration)>,
 }
 
 impl Reporter {
-    /// Takes a report in, unless one of a later placement is here already.
-    pub(super) fn add(&mut self, report: AgentReport) {
-        let known = self.waiting.get(&report.agent);
+    /// Takes a report in, unless one under a later epoch is here already.
+    pub(super) fn add(&mut self, report: PlacementReport) {
+        let known = self.waiting.get(&report.placement);
         if known.is_none_or(|known| known.epoch <= report.epoch) {
-            self.waiting.insert(report.agent, report);
+            self.waiting.insert(report.placement, report);
         }
     }
 
@@ -49,7 +49,7 @@ impl Reporter {
     /// be dropped and called again at any point.
     pub(super) async fn run(
         &mut self,
-        propose: impl Fn(Vec<AgentReport>) -> BoxFuture<'static, Answer>,
+        propose: impl Fn(Vec<PlacementReport>) -> BoxFuture<'static, Answer>,
     ) -> Rejection {
         loop {
             if self.under_way.is_none() {
@@ -80,7 +80,7 @@ impl Reporter {
         }
     }
 
-    fn take(&mut self) -> Vec<AgentReport> {
+    fn take(&mut self) -> Vec<PlacementReport> {
         let mut taken = Vec::new();
         while taken.len() < BATCH
             && let Some((_, report)) = self.waiting.pop_first()
@@ -102,17 +102,17 @@ impl Reporter {
         for report in std::mem::take(&mut self.sent) {
             let newer = self
                 .waiting
-                .get(&report.agent)
+                .get(&report.placement)
                 .is_some_and(|n| n.epoch >= report.epoch);
             if !newer {
-                self.waiting.insert(report.agent, report);
+                self.waiting.insert(report.placement, report);
             }
         }
     }
 }
 
 /// A report as it goes into the log.
-pub(super) fn bounded(mut report: AgentReport) -> AgentReport {
+pub(super) fn bounded(mut report: PlacementReport) -> PlacementReport {
     if let Some((end, _)) = report.reason.char_indices().nth(REASON) {
         report.reason.truncate(end);
     }
@@ -128,13 +128,18 @@ mod tests {
     use super::*;
     use crate::{
         command::Outcome,
-        model::{AgentState, Revision},
+        model::{AgentId, AgentState, ReplicaId, Revision},
     };
 
-    fn report(agent: u64, epoch: Revision, state: AgentState) -> AgentReport {
-        AgentReport {
-            agent: AgentId(agent),
+    fn report(n: u64, epoch: Revision, state: AgentState) -> PlacementReport {
+        PlacementReport {
+            placement: PlacementId(n),
+            replica: ReplicaId {
+                agent: AgentId(n),
+                ordinal: 1,
+            },
             epoch,
+            generation: 1,
             state,
             reason: String::new(),
             restarts: 0,
@@ -144,7 +149,7 @@ mod tests {
     /// A log that answers as it is told, and keeps what was proposed.
     #[derive(Clone, Default)]
     struct Log {
-        proposed: Arc<Mutex<Vec<Vec<AgentReport>>>>,
+        proposed: Arc<Mutex<Vec<Vec<PlacementReport>>>>,
         answers: Arc<Mutex<Vec<Answer>>>,
     }
 
@@ -160,7 +165,7 @@ mod tests {
 
         /// Runs the reporter until it has nothing more to do; a rejection ends it.
         async fn drain(&self, reporter: &mut Reporter) -> Option<Rejection> {
-            let propose = |reports: Vec<AgentReport>| -> BoxFuture<'static, Answer> {
+            let propose = |reports: Vec<PlacementReport>| -> BoxFuture<'static, Answer> {
                 self.proposed.lock().unwrap().push(reports);
                 let answer = self.answers.lock().unwrap().pop();
                 Box::pin(async move {
@@ -174,7 +179,7 @@ mod tests {
             timeout(Duration::from_secs(60), reporter.run(propose)).await.ok()
         }
 
-        fn proposed(&self) -> Vec<Vec<AgentReport>> {
+        fn proposed(&self) -> Vec<Vec<PlacementReport>> {
             self.proposed.lock().unwrap().clone()
         }
     }
@@ -246,7 +251,7 @@ mod tests {
         let mut reporter = Reporter::default();
         for agent in 0..=BATCH as u64 {
             let reason = "ä".repeat(2 * REASON);
-            reporter.add(AgentReport {
+            reporter.add(PlacementReport {
                 reason,
                 ..report(agent, 5, Running)
             });

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     consensus::Consensus,
-    model::{AgentId, Container, ContainerId, RoundTrip},
+    model::{Container, ContainerId, PlacementId, RoundTrip},
     state::State,
     telemetry,
 };
@@ -54,18 +54,18 @@ pub(super) struct Handle {
 #[derive(Debug)]
 struct Seen {
     container: Option<Arc<Container>>,
-    agents: Option<OrdSet<AgentId>>,
+    placements: Option<OrdSet<PlacementId>>,
 }
 
 impl Seen {
     fn of(state: &State, id: ContainerId) -> Self {
         Self {
             container: state.container(id).cloned(),
-            agents: state.placed(id).map(|placed| placed.agents.clone()),
+            placements: state.placed(id).map(|placed| placed.placements.clone()),
         }
     }
 
-    /// Whether nothing changed. The set of a container's agents becomes another one with each
+    /// Whether nothing changed. The set of a container's placements becomes another one with each
     /// change of any of them, so its identity stands for all of them.
     fn holds(&self, state: &State, id: ContainerId) -> bool {
         let container = match (&self.container, state.container(id)) {
@@ -73,12 +73,12 @@ impl Seen {
             (None, None) => true,
             _ => false,
         };
-        let agents = match (&self.agents, state.placed(id)) {
-            (Some(seen), Some(now)) => seen.ptr_eq(&now.agents),
+        let placements = match (&self.placements, state.placed(id)) {
+            (Some(seen), Some(now)) => seen.ptr_eq(&now.placements),
             (None, None) => true,
             _ => false,
         };
-        container && agents
+        container && placements
     }
 }
 

@@ -18,7 +18,8 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::{
-    Core, Refusal, admit, assessed::Assessed, desired, echo::Echo, open, reporter::Reporter, roster::Handle,
+    Core, Refusal, admit, assessed::Assessed, desired, echo::Echo, list::Lists, open, reporter::Reporter,
+    roster::Handle,
 };
 use crate::{
     command::{AgentCommand, Command, ContainerCommand, Rejection},
@@ -44,6 +45,9 @@ const LEAVING: Duration = Duration::from_secs(5);
 
 /// Frames that are taken together at most.
 const TOGETHER: usize = 256;
+
+/// Bytes of a list that wait to go out, about: an acknowledgement is never behind more.
+const AHEAD: usize = 256 << 10;
 
 /// Between certificates.
 const RENEW_PAUSE: Duration = Duration::from_secs(5);
@@ -115,8 +119,7 @@ pub(super) struct Session<'a> {
     echo: Echo,
     /// The heartbeat that was acknowledged last.
     acknowledged: u64,
-    /// The list that was sent last.
-    shown: Option<Vec<desired::Shown>>,
+    lists: Lists,
     heard: Instant,
     /// While something is to be sent: when it last got on, and how many bytes were left then.
     sending: Option<(Instant, usize)>,
@@ -141,7 +144,7 @@ impl<'a> Session<'a> {
             assessed: Assessed::default(),
             echo: Echo::default(),
             acknowledged: 0,
-            shown: None,
+            lists: Lists::default(),
             heard: Instant::now(),
             sending: None,
             renewed: None,
@@ -246,7 +249,7 @@ impl<'a> Session<'a> {
             return Err(desired::replaced().into());
         }
         // The welcome and the first list go together.
-        if self.writer.pending() > 0 && self.shown.is_some() {
+        if self.writer.pending() > 0 && self.lists.begun() {
             return Ok(());
         }
         let seq = self.handle.counted();
@@ -254,8 +257,13 @@ impl<'a> Session<'a> {
             self.acknowledged = seq;
             self.push(&FromManager::HeartbeatAck { seq })?;
         }
-        if self.handle.take_changed() {
-            self.show()?;
+        if !self.lists.under_way() && self.handle.take_changed() {
+            self.begin_list()?;
+        }
+        while self.writer.pending() < AHEAD
+            && let Some(frame) = self.lists.next()
+        {
+            self.push(&frame)?;
         }
         // Heartbeats wake this loop often enough. Behind nothing else, or what waits before it would count.
         if self.writer.pending() == 0
@@ -267,25 +275,13 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Sends the list of agents if it is another one than before.
-    fn show(&mut self) -> Result<(), End> {
+    /// Begins to send the list of placements if it is another one than before.
+    fn begin_list(&mut self) -> Result<(), End> {
         let id = self.handle.container;
         let state = Arc::clone(&self.core.consensus.objects());
         desired::standing(&state, id, self.handle.boot, self.terms.opened)?;
-        let shown = desired::shown(&state, id);
-        if self.shown.as_ref() == Some(&shown) {
-            return Ok(());
-        }
-        let (agents, left_out) = desired::assignments(&state, id);
-        if left_out > 0 {
-            tracing::error!(
-                container = %id, left_out,
-                "the specs of its agents are over {MAX_FRAME_BYTES} bytes together: the last placed do not start; make specs smaller or delete agents"
-            );
-        }
-        self.shown = Some(shown);
-        let revision = state.revision();
-        self.push(&FromManager::Desired { revision, agents })
+        self.lists.begin(&state, id);
+        Ok(())
     }
 
     /// Takes a frame and all that have arrived with it.
@@ -392,7 +388,7 @@ impl<'a> Session<'a> {
 }
 
 /// Reports of the session's runner, as a command.
-fn reports_of(handle: &Handle, reports: Vec<crate::model::session::AgentReport>) -> Command {
+fn reports_of(handle: &Handle, reports: Vec<crate::model::session::PlacementReport>) -> Command {
     Command::Agent(AgentCommand::Report {
         container: handle.container,
         boot: handle.boot,

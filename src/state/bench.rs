@@ -3,13 +3,13 @@
 use super::State;
 use crate::{
     command::{
-        AgentCommand, ClusterCommand, Command, Condition, ContainerCommand, EngineCommand, Outcome,
-        Placement, Proposal, Rejection, Reply, RequestKey,
+        AgentCommand, Binding, ClusterCommand, Command, Condition, ContainerCommand, EngineCommand, Outcome,
+        Proposal, Rejection, Reply, RequestKey,
     },
     model::{
-        Agent, AgentId, AgentSpec, AgentState, Assessment, Capabilities, Container, ContainerId,
-        ContainerState, Desired, EngineId, Found, FoundState, HealthStatus, JoinRole, JoinToken, JoinTokenId,
-        Labels, Millis, Resources, Revision, Strategy, session::AgentReport,
+        AgentId, AgentSpec, AgentState, Assessment, Capabilities, Container, ContainerId, ContainerState,
+        Desired, EngineId, Found, FoundState, Generation, HealthStatus, JoinRole, JoinToken, JoinTokenId,
+        Labels, Millis, PlacementId, ReplicaId, Resources, Revision, Strategy, session::PlacementReport,
     },
 };
 
@@ -231,21 +231,33 @@ impl StateBench {
     }
 
     pub(crate) fn place(&mut self, agent: u64, container: u64) -> bool {
-        let placement = Placement {
-            agent: AgentId(agent),
-            version: self.agent(agent).version,
-            container: ContainerId(container),
-        };
-        let placed = self.apply(Command::Agent(AgentCommand::Place(vec![placement])));
+        let binding = self.binding(agent, container);
+        self.bind(binding)
+    }
+
+    pub(crate) fn bind(&mut self, binding: Binding) -> bool {
+        let placed = self.apply(Command::Agent(AgentCommand::Place(vec![binding])));
         matches!(placed, Ok(Outcome::Placed { made: 1, .. }))
     }
 
-    /// The runner of a container reports under the agent's epoch of now.
-    pub(crate) fn report(&mut self, container: u64, agent: u64, state: AgentState) -> Result {
-        let epoch = self.agent(agent).epoch;
-        self.report_as(container, self.container(container).boot, agent, epoch, state)
+    /// What a plan on the state as it is would say.
+    pub(crate) fn binding(&self, agent: u64, container: u64) -> Binding {
+        let now = self.agent(agent);
+        Binding {
+            replica: replica(agent),
+            after: now.epoch,
+            generation: now.generation,
+            container: ContainerId(container),
+        }
     }
 
+    /// The runner of a container reports of the agent's placement of now.
+    pub(crate) fn report(&mut self, container: u64, agent: u64, state: AgentState) -> Result {
+        let report = self.seen(agent, state);
+        self.say(container, self.container(container).boot, report)
+    }
+
+    /// Reports under another epoch, or of another start, than those of now.
     pub(crate) fn report_as(
         &mut self,
         container: u64,
@@ -254,17 +266,28 @@ impl StateBench {
         epoch: Revision,
         state: AgentState,
     ) -> Result {
-        let report = AgentReport {
-            agent: AgentId(agent),
+        let report = PlacementReport {
             epoch,
-            state,
-            reason: "seen".into(),
-            restarts: 0,
+            ..self.seen(agent, state)
         };
         self.say(container, boot, report)
     }
 
-    pub(crate) fn say(&mut self, container: u64, boot: u64, report: AgentReport) -> Result {
+    /// What the runner that has an agent would report of it.
+    pub(crate) fn seen(&self, agent: u64, state: AgentState) -> PlacementReport {
+        let now = self.agent(agent);
+        PlacementReport {
+            placement: now.placement.unwrap_or_default(),
+            replica: replica(agent),
+            epoch: now.epoch,
+            generation: now.generation,
+            state,
+            reason: "seen".into(),
+            restarts: 0,
+        }
+    }
+
+    pub(crate) fn say(&mut self, container: u64, boot: u64, report: PlacementReport) -> Result {
         self.apply(Command::Agent(AgentCommand::Report {
             container: ContainerId(container),
             boot,
@@ -280,8 +303,20 @@ impl StateBench {
         }))
     }
 
-    pub(crate) fn agent(&self, id: u64) -> &Agent {
-        self.state.agent(AgentId(id)).expect("no such agent")
+    /// An agent of one replica, as it is now.
+    pub(crate) fn agent(&self, id: u64) -> AgentNow {
+        let agent = self.state.agent(AgentId(id)).expect("no such agent");
+        let status = self.state.replica(replica(id)).expect("no replica");
+        AgentNow {
+            desired: agent.desired,
+            version: agent.version,
+            generation: agent.generation,
+            state: status.state,
+            reason: status.reason.to_string(),
+            placement: status.active.as_ref().map(|placement| placement.id),
+            container: status.container(),
+            epoch: status.epoch,
+        }
     }
 
     pub(crate) fn container(&self, id: u64) -> &Container {
@@ -292,6 +327,27 @@ impl StateBench {
         self.state
             .find_container(name)
             .expect("no container of this name")
+    }
+}
+
+/// An agent of one replica, with where that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AgentNow {
+    pub desired: Desired,
+    pub version: Revision,
+    pub generation: Generation,
+    pub state: AgentState,
+    pub reason: String,
+    pub placement: Option<PlacementId>,
+    pub container: Option<ContainerId>,
+    pub epoch: Revision,
+}
+
+/// An agent's first replica.
+pub(crate) fn replica(agent: u64) -> ReplicaId {
+    ReplicaId {
+        agent: AgentId(agent),
+        ordinal: 1,
     }
 }
 

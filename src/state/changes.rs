@@ -27,7 +27,7 @@ pub struct Counts {
     pub agents: usize,
     /// Engines.
     pub engines: usize,
-    /// Agents that are in a container.
+    /// Placements.
     pub placed: usize,
 }
 
@@ -42,8 +42,10 @@ impl State {
         for id in &changes.containers {
             let name = |state: &Self| state.container(*id).map(|container| container.name.clone());
             if name(self) != name(older) {
-                let placed = self.placed(*id).into_iter().flat_map(|placed| &placed.agents);
-                changes.agents.extend(placed);
+                let placed = self.placements_in(*id);
+                changes
+                    .agents
+                    .extend(placed.map(|placement| placement.replica.agent));
             }
         }
         let placed = differing(&older.index.placed, &self.index.placed);
@@ -57,7 +59,12 @@ impl State {
             containers: self.containers.len(),
             agents: self.agents.len(),
             engines: self.engines.len(),
-            placed: self.index.placed.values().map(|placed| placed.agents.len()).sum(),
+            placed: self
+                .index
+                .placed
+                .values()
+                .map(|placed| placed.placements.len())
+                .sum(),
         }
     }
 }

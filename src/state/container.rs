@@ -210,9 +210,9 @@ impl State {
         self.replace_container(known, moved);
         let why = format!("its container `{}` is gone: {reason}", known.name);
         if fenced {
-            self.unplace_all(known.id, &why, |_| true);
+            self.end_placements(known.id, &why, |_| true);
         } else if state == ContainerState::Lost {
-            self.unplace_all(known.id, &why, |spec| {
+            self.end_placements(known.id, &why, |spec| {
                 spec.on_disconnect == DisconnectPolicy::AtLeastOnce || planted!(FenceNotAwaited)
             });
         }
@@ -241,7 +241,7 @@ impl State {
     fn remove_container(&mut self, id: ContainerId, condition: &Condition) -> Decision {
         let known = self.known_container(id)?;
         condition.check(Some(known.version))?;
-        let agents = self.placed(id).map_or(0, |p| p.agents.len());
+        let agents = self.placed(id).map_or(0, |p| p.placements.len());
         if agents > 0 {
             return Err(Rejection::Busy(format!(
                 "container `{}` still has {agents} agents: stop or delete them first",
@@ -359,7 +359,7 @@ impl State {
             .map(|(_, container)| container)
     }
 
-    /// The agents placed on a container, if there are any.
+    /// The placements in a container, if there are any.
     pub fn placed(&self, id: ContainerId) -> Option<&Placed> {
         self.index.placed.get(&id)
     }

@@ -13,7 +13,10 @@ use std::{sync::Arc, time::Duration};
 use imbl::{OrdMap, Vector, ordmap::DiffItem};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::State;
+use super::{
+    State,
+    placement::{ByReplica, Placements, ReplicaStatus, statuses},
+};
 use crate::{
     command::{ClusterCommand, Command, ContainerCommand},
     model::{
@@ -76,6 +79,8 @@ impl Events {
 pub(super) struct Before {
     containers: OrdMap<ContainerId, Arc<Container>>,
     agents: OrdMap<AgentId, Arc<Agent>>,
+    placements: Placements,
+    by_replica: ByReplica,
     engines: OrdMap<EngineId, Arc<Engine>>,
     breaker: Breaker,
 }
@@ -88,6 +93,8 @@ impl State {
         Before {
             containers: self.containers.clone(),
             agents: self.agents.clone(),
+            placements: self.placements.clone(),
+            by_replica: self.index.by_replica.clone(),
             engines: self.engines.clone(),
             breaker: self.breaker.clone(),
         }
@@ -108,9 +115,15 @@ impl State {
             let all = of_container(old, new, command).into_iter();
             told.extend(all.map(|what| (Subject::Container(id), name.clone(), what)));
         });
+        // An agent becomes another one with each change of its placements.
         changed(&before.agents, &self.agents, |id, old, new| {
             let name = new.or(old).map(|agent| agent.spec.name.clone());
-            told.extend(of_agent(old, new).map(|what| (Subject::Agent(id), name, what)));
+            let (was, is) = (
+                old.map(|old| statuses(old, &before.placements, &before.by_replica)),
+                new.map(|new| self.replicas(new)),
+            );
+            let all = of_agent(was.as_deref(), is.as_deref()).into_iter();
+            told.extend(all.map(|what| (Subject::Agent(id), name.clone(), what)));
         });
         // Who takes the name of another one over comes after it.
         told.sort_by_key(|(_, _, (what, _))| *what != Happening::Removed);
@@ -286,16 +299,21 @@ fn host(container: &Container) -> Option<&str> {
     Some(host)
 }
 
-fn of_agent(old: Option<&Agent>, new: Option<&Agent>) -> Option<Told> {
+fn of_agent(old: Option<&[ReplicaStatus]>, new: Option<&[ReplicaStatus]>) -> Vec<Told> {
     let Some(new) = new else {
-        return Some((Happening::Removed, "deleted by an operator".into()));
+        return vec![(Happening::Removed, "deleted by an operator".into())];
     };
-    let same = old.is_some_and(|old| {
-        old.state == new.state && old.container == new.container && old.epoch == new.epoch
-    });
-    if same {
-        let again = old.is_some_and(|old| old.restarts < new.restarts);
-        return again.then(|| (Happening::Restarted, new.reason.clone()));
+    let old = old.unwrap_or_default();
+    let all = new.iter().enumerate();
+    all.filter_map(|(at, replica)| of_replica(old.get(at), replica))
+        .collect()
+}
+
+fn of_replica(old: Option<&ReplicaStatus>, new: &ReplicaStatus) -> Option<Told> {
+    let place = |replica: &ReplicaStatus| (replica.state, replica.container(), replica.epoch);
+    if old.is_some_and(|old| place(old) == place(new)) {
+        let again = old.is_some_and(|old| old.restarts() < new.restarts());
+        return again.then(|| (Happening::Restarted, new.reason.to_string()));
     }
     let what = match new.state {
         AgentState::Pending => Happening::Pending,
@@ -306,5 +324,5 @@ fn of_agent(old: Option<&Agent>, new: Option<&Agent>) -> Option<Told> {
         AgentState::Stopped => Happening::Stopped,
         AgentState::Failed => Happening::Failed,
     };
-    Some((what, new.reason.clone()))
+    Some((what, new.reason.to_string()))
 }

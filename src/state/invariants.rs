@@ -1,7 +1,7 @@
 //! What must hold of every state, after any commands in any order.
 
-use super::{MAX_CANDIDATES, MAX_FINDINGS, MAX_SCANS_UNDER_WAY, State};
-use crate::model::{AgentState, Container, ContainerState, Desired};
+use super::{MAX_CANDIDATES, MAX_FINDINGS, MAX_SCANS_UNDER_WAY, State, placement::of_replica};
+use crate::model::{Agent, AgentState, Container, ContainerState, Desired, Placement, PlacementRole};
 
 /// An invariant that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,38 +37,12 @@ impl State {
         holds(self.config_bytes == self.config_bytes_counted(), &|| {
             "the bytes of configs are miscounted".into()
         })?;
-        for agent in self.agents.values() {
-            let name = &agent.spec.name;
-            holds(agent.version <= self.revision, &|| {
-                format!("agent {name} is from the future")
-            })?;
-            holds(agent.epoch <= agent.version, &|| {
-                format!("agent {name} has an epoch after its version")
-            })?;
-            if let Some(id) = agent.container {
-                let hosts = self.containers.get(&id).is_some_and(|c| c.boot != 0 && !c.fenced);
-                holds(hosts, &|| {
-                    format!("agent {name} is placed in {id}, which is absent, fenced or without a runner")
-                })?;
-                holds(agent.epoch > 0, &|| {
-                    format!("agent {name} is placed without an epoch")
-                })?;
-                holds(agent.state != AgentState::Pending, &|| {
-                    format!("agent {name} is placed and pending")
-                })?;
-            } else {
-                holds(agent.desired != Desired::Removed, &|| {
-                    format!("agent {name} was to be forgotten")
-                })?;
-                let waits = agent.desired == Desired::Running;
-                holds(waits == (agent.state == AgentState::Pending), &|| {
-                    format!(
-                        "agent {name} is unplaced, {:?} wanted and {:?} seen",
-                        agent.desired, agent.state
-                    )
-                })?;
-            }
-        }
+        self.agents
+            .values()
+            .try_for_each(|agent| self.check_agent(agent))?;
+        self.placements
+            .values()
+            .try_for_each(|placement| self.check_placement(placement))?;
         let breaker = &self.breaker;
         let begun = breaker.open.as_ref().map_or(breaker.settled, |open| open.since);
         let ordered = breaker.settled.max(begun) <= breaker.version && breaker.version <= self.revision;
@@ -80,6 +54,63 @@ impl State {
         })?;
         self.check_discovery()?;
         self.containers.values().try_for_each(|c| self.check_container(c))
+    }
+
+    fn check_agent(&self, agent: &Agent) -> Result<(), Violation> {
+        let name = &agent.spec.name;
+        let epochs = agent.replicas.iter().map(|replica| replica.epoch).max();
+        let what = if agent.version > self.revision {
+            "is from the future"
+        } else if epochs.is_none_or(|last| last > agent.version) {
+            "has no replica, or one with an epoch after its version"
+        } else if agent.generation == 0 {
+            "has no generation"
+        } else if agent.desired == Desired::Removed && self.placements_of(agent.id).next().is_none() {
+            "was to be forgotten"
+        } else {
+            return Ok(());
+        };
+        self.violated(format!("agent {name} {what}: {agent:?}"))
+    }
+
+    fn check_placement(&self, placement: &Placement) -> Result<(), Violation> {
+        let id = placement.replica;
+        let Some(agent) = self.agents.get(&id.agent) else {
+            return self.violated(format!("a placement of no agent: {placement:?}"));
+        };
+        let Some(replica) = agent.replica(id.ordinal) else {
+            return self.violated(format!("a placement of no replica: {placement:?}"));
+        };
+        let host = self.containers.get(&placement.container);
+        let theirs = of_replica(id, &self.placements, &self.index.by_replica);
+        let acting = theirs.filter(|other| other.role == PlacementRole::Active).count();
+        let epoch = match placement.role {
+            PlacementRole::Active => placement.epoch > 0 && placement.epoch == replica.epoch,
+            PlacementRole::Incoming | PlacementRole::Outgoing => placement.epoch < replica.epoch,
+        };
+        let what = if placement.id >= self.next_placement {
+            "has an id that was not given yet"
+        } else if host.is_none_or(|host| host.boot == 0 || host.fenced) {
+            "is in a container that is absent, fenced or without a runner"
+        } else if acting > 1 {
+            "is not the only active one of its replica"
+        } else if !epoch {
+            "is not of its role's epoch"
+        } else if placement.version > agent.version || placement.epoch > placement.version {
+            "has a version before its epoch, or after its agent's"
+        } else if placement.generation == 0 || placement.generation > agent.generation {
+            "is of no generation of its agent"
+        } else if placement.state == AgentState::Pending {
+            "is pending"
+        } else {
+            return Ok(());
+        };
+        self.violated(format!("a placement {what}: {placement:?} of {agent:?}"))
+    }
+
+    fn violated(&self, what: String) -> Result<(), Violation> {
+        let revision = self.revision;
+        Err(Violation { revision, what })
     }
 
     fn check_discovery(&self) -> Result<(), Violation> {

@@ -27,6 +27,7 @@ mod events;
 pub mod fit;
 mod invariants;
 mod observe;
+mod placement;
 mod quota;
 mod table;
 
@@ -35,12 +36,17 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
-use self::{answers::Answers, events::Events};
+use self::{
+    answers::Answers,
+    events::Events,
+    placement::{ByReplica, Placements},
+};
 use crate::{
     command::{Command, Outcome, Proposal, Rejection, Reply, RequestKey},
     model::{
-        Agent, AgentId, Breaker, Config, Container, ContainerId, Engine, EngineId, Finding, JoinToken,
-        JoinTokenId, ManagerId, Millis, Name, Resources, Revision, Scan, ScanId, Token, TokenId,
+        Agent, AgentId, Breaker, Config, Container, ContainerId, Desired, Engine, EngineId, Finding,
+        JoinToken, JoinTokenId, ManagerId, Millis, Name, PlacementId, ReplicaId, Resources, Revision, Scan,
+        ScanId, Token, TokenId,
     },
 };
 
@@ -49,6 +55,7 @@ pub use self::quota::{MAX_AGENTS, MAX_CONFIG_TOTAL_BYTES, MAX_CONTAINERS, MAX_EN
 pub use self::{
     changes::{Changes, Counts},
     discovery::{MAX_CANDIDATES, MAX_FINDINGS, MAX_SCANS_UNDER_WAY},
+    placement::ReplicaStatus,
 };
 
 /// How far one entry may move log time.
@@ -77,6 +84,9 @@ pub struct State {
     #[serde(deserialize_with = "table::read")]
     agents: OrdMap<AgentId, Arc<Agent>>,
     #[serde(deserialize_with = "table::read")]
+    placements: Placements,
+    next_placement: PlacementId,
+    #[serde(deserialize_with = "table::read")]
     engines: OrdMap<EngineId, Arc<Engine>>,
     #[serde(deserialize_with = "table::read")]
     tokens: OrdMap<TokenId, Arc<Token>>,
@@ -100,7 +110,8 @@ struct Index {
     engine_containers: OrdMap<String, ContainerId>,
     agent_names: OrdMap<Name, AgentId>,
     placed: OrdMap<ContainerId, Placed>,
-    pending: OrdSet<AgentId>,
+    by_replica: ByReplica,
+    pending: OrdSet<ReplicaId>,
     engine_names: OrdMap<Name, EngineId>,
     /// Candidates of scans by their keys.
     fingerprints: OrdMap<String, ContainerId>,
@@ -108,11 +119,11 @@ struct Index {
     invitations: OrdMap<JoinTokenId, ContainerId>,
 }
 
-/// The agents placed on one container, and what they ask for together.
+/// The placements in one container, and what they ask for together.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Placed {
-    /// The agents.
-    pub agents: OrdSet<AgentId>,
+    /// The placements.
+    pub placements: OrdSet<PlacementId>,
     /// The sum of their requested resources.
     pub used: Resources,
 }
@@ -260,7 +271,18 @@ impl State {
         }
         for (id, agent) in &self.agents {
             index.agent_names.insert(agent.spec.name.clone(), *id);
-            index.note_agent(*id, agent);
+        }
+        for placement in self.placements.values() {
+            index.note_placement(placement, self.asked(placement));
+        }
+        for agent in self.agents.values() {
+            let acts = |id: &ReplicaId| placement::active(*id, &self.placements, &index.by_replica).is_some();
+            if agent.desired == Desired::Running {
+                let waiting: Vec<_> = agent.replica_ids().filter(|id| !acts(id)).collect();
+                waiting.into_iter().for_each(|id| {
+                    index.pending.insert(id);
+                });
+            }
         }
         for (id, engine) in &self.engines {
             index.engine_names.insert(engine.name.clone(), *id);

@@ -26,7 +26,7 @@ async fn agents_are_deployed_stopped_and_deleted() {
         (created.id.clone(), created.version)
     );
     assert_eq!(
-        (agent.state, agent.container, &agent.spec),
+        (agent.state, agent.container, &*agent.spec),
         (AgentState::Pending, None, &web)
     );
     assert_eq!(client.agent(&created.id).await.unwrap(), agent);

@@ -10,7 +10,7 @@ use quorate::{
     control::{self, Controller, LivenessTable, Scanning},
     engine::EngineAccess,
     model::{
-        Agent, AgentId, AgentState, Container, ContainerState, Desired, JoinRole, JoinTokenId, PeerInfo,
+        AgentId, AgentState, Container, ContainerState, Desired, JoinRole, JoinTokenId, PeerInfo, ReplicaId,
         Role, Token, TokenId, Versions,
         session::{FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
     },
@@ -20,7 +20,7 @@ use quorate::{
     security::session_server,
     security::{self, Ca, JoinToken},
     session::{Deps, Roster, Samples, SessionServer},
-    state::State,
+    state::{ReplicaStatus, State},
     wire,
 };
 use tempfile::TempDir;
@@ -173,8 +173,9 @@ impl Manager {
         self.until(&format!("the container {state:?}"), named).await
     }
 
-    pub async fn agent(&self, name: &str, state: AgentState) -> Arc<Agent> {
-        let named = |s: &State| s.find_agent(name).filter(|a| a.state == state).cloned();
+    /// The replica of an agent, once it is in a state.
+    pub async fn agent(&self, name: &str, state: AgentState) -> ReplicaStatus {
+        let named = |s: &State| replica_of(s, s.find_agent(name)?.id).filter(|r| r.state == state);
         self.until(&format!("{name} {state:?}"), named).await
     }
 
@@ -242,6 +243,10 @@ impl Manager {
     }
 }
 
+fn replica_of(state: &State, agent: AgentId) -> Option<ReplicaStatus> {
+    state.replica(ReplicaId { agent, ordinal: 1 })
+}
+
 /// A runner that holds nothing.
 pub fn hello(name: &str, boot: u64) -> Hello {
     Hello {
@@ -252,7 +257,7 @@ pub fn hello(name: &str, boot: u64) -> Hello {
         capabilities: Default::default(),
         resources: Default::default(),
         assessment: None,
-        agents: Vec::new(),
+        placements: Vec::new(),
     }
 }
 
@@ -289,10 +294,11 @@ async fn an_agent_runs_from_its_deployment_to_the_runners_goodbye() {
     let first = manager.deploy(1, "echo $$ > pid; sleep 1000").await;
     let second = manager.deploy(2, "exit 0").await;
     let running = manager.agent("agent-1", AgentState::Running).await;
-    assert_eq!(running.container, Some(container.id));
-    let home = |id: AgentId| manager.dir.path().join("runner/agents").join(id.to_string());
-    let pid = pid_in(&home(first).join("pid")).await;
-    let again = |s: &State| s.agent(second).filter(|a| a.restarts > 0).cloned();
+    assert_eq!(running.container(), Some(container.id));
+    let id = running.active.unwrap().id.to_string();
+    let home = manager.dir.path().join("runner/agents").join(id);
+    let pid = pid_in(&home.join("pid")).await;
+    let again = |s: &State| replica_of(s, second).filter(|r| r.restarts() > 0);
     let again = manager.until("a restart is reported", again).await;
     assert!(again.reason.contains("exited with status 0"), "{}", again.reason);
 
@@ -304,7 +310,7 @@ async fn an_agent_runs_from_its_deployment_to_the_runners_goodbye() {
     });
     assert!(manager.propose(stop).await.result.is_ok());
     let stopped = manager.agent("agent-1", AgentState::Stopped).await;
-    assert_eq!(stopped.container, None);
+    assert_eq!(stopped.container(), None);
     assert!(!lives(pid));
 
     // A runner that says goodbye is proof that its agents have stopped.

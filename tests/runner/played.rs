@@ -5,8 +5,8 @@ use std::time::Duration;
 use quorate::{
     command::{AgentCommand, Command, Condition},
     model::{
-        AgentId, AgentState, ContainerId, ContainerState, Desired,
-        session::{AgentReport, Assignment, FromManager, FromRunner, MAX_FRAME_BYTES, PROTOCOL},
+        AgentId, AgentState, ContainerId, ContainerState, Desired, PlacementId, ReplicaId,
+        session::{Assignment, FromManager, FromRunner, MAX_FRAME_BYTES, PROTOCOL, PlacementReport},
     },
     security::{self, KeyRequest, Leaf},
     wire::{FramedReader, FramedWriter},
@@ -85,18 +85,27 @@ impl Played {
         }
     }
 
-    /// The next list of agents.
+    /// The next list; what its specs say is not looked at.
     async fn list(&mut self) -> Vec<Assignment> {
-        match self.hear().await {
-            Some(FromManager::Desired { agents, .. }) => agents,
-            other => panic!("{other:?}"),
+        loop {
+            match self.hear().await {
+                Some(FromManager::Spec { .. }) => {}
+                Some(FromManager::Desired {
+                    placements,
+                    last: true,
+                    ..
+                }) => return placements,
+                other => panic!("{other:?}"),
+            }
         }
     }
 
     async fn report(&mut self, assignment: &Assignment, state: AgentState, reason: &str) {
-        self.say(FromRunner::Report(AgentReport {
-            agent: assignment.agent,
+        self.say(FromRunner::Report(PlacementReport {
+            placement: assignment.placement,
+            replica: assignment.replica,
             epoch: assignment.epoch,
+            generation: assignment.generation,
             state,
             reason: reason.into(),
             restarts: 0,
@@ -130,14 +139,18 @@ async fn lists_follow_the_state_and_reports_reach_it() {
     let [assigned] = list.as_slice() else {
         panic!("{list:?}")
     };
-    assert_eq!((assigned.agent, assigned.run), (id, true));
+    assert_eq!((assigned.replica.agent, assigned.run), (id, true));
     // A report changes what is observed and not what shall be: no other list comes of it.
     runner.report(assigned, AgentState::Starting, "begins").await;
     runner
         .report(assigned, AgentState::Running, "runs as process 7")
         .await;
     assert_eq!(
-        manager.agent("agent-1", AgentState::Running).await.reason,
+        manager
+            .agent("agent-1", AgentState::Running)
+            .await
+            .reason
+            .as_ref(),
         "runs as process 7"
     );
     let (desired, condition) = (Desired::Stopped, Condition::Any);
@@ -149,17 +162,14 @@ async fn lists_follow_the_state_and_reports_reach_it() {
     manager.propose(Command::Agent(stop)).await.result.unwrap();
     let list = runner.list().await;
     assert_eq!(
-        list.iter().map(|a| (a.agent, a.run)).collect::<Vec<_>>(),
+        list.iter().map(|a| (a.replica.agent, a.run)).collect::<Vec<_>>(),
         [(id, false)]
     );
     runner
         .report(assigned, AgentState::Stopped, "stopped as ordered")
         .await;
     assert_eq!(runner.list().await, vec![]);
-    assert_eq!(
-        manager.agent("agent-1", AgentState::Stopped).await.container,
-        None
-    );
+    assert_eq!(manager.agent("agent-1", AgentState::Stopped).await.active, None);
 
     // Heartbeats are acknowledged by the leader's word.
     runner.say(FromRunner::Heartbeat { seq: 41, applied: 0 }).await;
@@ -211,9 +221,14 @@ async fn what_does_not_belong_in_a_session_ends_it() {
     old.list().await;
     let mut new = Played::open(&manager, container, &leaf, 6).await;
     new.list().await;
-    let report = AgentReport {
-        agent: AgentId(9),
+    let report = PlacementReport {
+        placement: PlacementId(9),
+        replica: ReplicaId {
+            agent: AgentId(9),
+            ordinal: 1,
+        },
         epoch: 1,
+        generation: 1,
         state: AgentState::Running,
         reason: String::new(),
         restarts: 0,

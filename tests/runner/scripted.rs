@@ -1,12 +1,18 @@
 //! A manager whose lines a test speaks.
 
-use std::{path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use quorate::{
     config::{Address, Hidden, RunnerConfig},
     model::{
-        AgentId, AgentState, ContainerId, DisconnectPolicy, Revision,
-        session::{AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
+        AgentId, AgentSpec, AgentState, ContainerId, DisconnectPolicy, Generation, PlacementId,
+        PlacementRole, ReplicaId, Revision,
+        session::{Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL, PlacementReport},
     },
     runner::{RunnerError, run_with_shim},
     security::{self, Ca, JoinToken, PeerIdentity},
@@ -183,6 +189,8 @@ pub struct Peer {
     pub identity: Option<PeerIdentity>,
     reader: FramedReader<ReadHalf<TlsStream<TcpStream>>>,
     writer: FramedWriter<WriteHalf<TlsStream<TcpStream>>>,
+    /// The specs that the list before named.
+    specs: BTreeSet<(AgentId, Generation)>,
 }
 
 impl Peer {
@@ -193,6 +201,7 @@ impl Peer {
             identity,
             reader: FramedReader::new(read, MAX_FRAME_BYTES),
             writer: FramedWriter::new(write, MAX_FRAME_BYTES),
+            specs: BTreeSet::new(),
         }
     }
 
@@ -224,11 +233,11 @@ impl Peer {
 
     /// Reports until one has this state. Only lasting states can be waited for: a report that is
     /// overtaken by the next one is never sent.
-    pub async fn report(&mut self, agent: AgentId, state: AgentState) -> AgentReport {
+    pub async fn report(&mut self, agent: AgentId, state: AgentState) -> PlacementReport {
         let wanted = async {
             loop {
                 if let FromRunner::Report(report) = self.next().await
-                    && (report.agent, report.state) == (agent, state)
+                    && (report.replica.agent, report.state) == (agent, state)
                 {
                     return report;
                 }
@@ -244,9 +253,30 @@ impl Peer {
         timeout(WAIT, wanted).await.expect("no goodbye");
     }
 
-    pub async fn desire(&mut self, revision: Revision, agents: &[Assignment]) {
-        let agents = agents.to_vec();
-        self.send(FromManager::Desired { revision, agents }).await;
+    /// Sends a whole list, and what of its specs was not sent in this session for a list that named it.
+    pub async fn desire(&mut self, revision: Revision, agents: &[Placed]) {
+        let mut named = BTreeSet::new();
+        for placed in agents {
+            let one = &placed.assignment;
+            let (agent, generation) = (one.replica.agent, one.generation);
+            named.insert((agent, generation));
+            if !self.specs.contains(&(agent, generation)) {
+                let spec = Arc::new(placed.spec.clone());
+                self.send(FromManager::Spec {
+                    agent,
+                    generation,
+                    spec,
+                })
+                .await;
+            }
+        }
+        self.specs = named;
+        self.send(FromManager::Desired {
+            revision,
+            placements: agents.iter().map(|placed| placed.assignment.clone()).collect(),
+            last: true,
+        })
+        .await;
     }
 
     /// Acknowledges heartbeats until one shows that a list is in effect.
@@ -266,25 +296,47 @@ impl Peer {
     }
 }
 
-/// An agent that runs a shell script.
-pub fn shell(agent: u64, epoch: Revision, script: &str) -> Assignment {
+/// A placement with what it is to run.
+#[derive(Clone)]
+pub struct Placed {
+    pub assignment: Assignment,
+    pub spec: AgentSpec,
+}
+
+/// An agent that runs a shell script. Each epoch is another placement.
+pub fn shell(agent: u64, epoch: Revision, script: &str) -> Placed {
     let spec = serde_json::json!({
         "name": format!("agent-{agent}"),
         "command": "sh",
         "args": ["-c", script],
         "stop_grace_seconds": 5,
     });
-    Assignment {
-        agent: AgentId(agent),
-        epoch,
-        run: true,
+    Placed {
+        assignment: Assignment {
+            placement: PlacementId(agent * 1_000 + epoch),
+            replica: ReplicaId {
+                agent: AgentId(agent),
+                ordinal: 1,
+            },
+            epoch,
+            // Another epoch may come with another script.
+            generation: epoch.max(1),
+            role: PlacementRole::Active,
+            run: true,
+        },
         spec: serde_json::from_value(spec).unwrap(),
     }
 }
 
-pub fn at_least_once(mut assignment: Assignment) -> Assignment {
-    assignment.spec.on_disconnect = DisconnectPolicy::AtLeastOnce;
-    assignment
+pub fn at_least_once(mut placed: Placed) -> Placed {
+    placed.spec.on_disconnect = DisconnectPolicy::AtLeastOnce;
+    placed
+}
+
+/// Where a placement has its files.
+pub fn home_of(dir: &Path, placed: &Placed) -> PathBuf {
+    let id = placed.assignment.placement.to_string();
+    dir.join("runner/agents").join(id)
 }
 
 /// Waits for something that has no event of its own, such as a file.

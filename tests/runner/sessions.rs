@@ -1,6 +1,6 @@
 //! What a runner does with what managers tell it.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use quorate::{
     model::{
@@ -11,7 +11,9 @@ use quorate::{
 };
 use tokio::time::timeout;
 
-use crate::scripted::{Cluster, Peer, Running, Scene, at_least_once, eventually, lives, pid_in, shell};
+use crate::scripted::{
+    Cluster, Peer, Running, Scene, at_least_once, eventually, home_of, lives, pid_in, shell,
+};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(600);
@@ -38,7 +40,7 @@ async fn an_agent_is_started_restarted_stopped_and_reported() {
     } = Scene::start().await;
     assert_eq!(enrolled.name.as_str(), "box-1");
     let (mut peer, hello) = manager.session(NEVER).await;
-    assert_eq!((hello.agents, hello.boot != 0), (vec![], true));
+    assert_eq!((hello.placements, hello.boot != 0), (vec![], true));
     assert!(hello.resources.memory_bytes > 0 && hello.resources.cpu_millis > 0);
 
     let id = AgentId(1);
@@ -50,7 +52,7 @@ async fn an_agent_is_started_restarted_stopped_and_reported() {
     peer.desire(50, std::slice::from_ref(&agent)).await;
     let running = peer.report(id, AgentState::Running).await;
     assert_eq!((running.epoch, running.restarts), (40, 0));
-    let home = dir.path().join("runner/agents").join(id.to_string());
+    let home = home_of(dir.path(), &agent);
     let first = pid_in(&home.join("pid")).await;
     let keeper = running.reason.strip_prefix("runs as process ").unwrap();
     assert_eq!(parent(first).to_string(), keeper);
@@ -77,7 +79,7 @@ async fn an_agent_is_started_restarted_stopped_and_reported() {
     let second = pid_in(&home.join("pid")).await;
     assert!(second != first && lives(second));
 
-    agent.run = false;
+    agent.assignment.run = false;
     peer.desire(60, &[agent]).await;
     let stopped = peer.report(id, AgentState::Stopped).await;
     assert_eq!(stopped.epoch, 40);
@@ -93,7 +95,6 @@ async fn what_an_agent_started_in_another_session_ends_with_it() {
     } = Scene::start().await;
     let fence = Duration::from_millis(1500);
     let (mut peer, _) = manager.session(fence).await;
-    let home = dir.path().join("runner/agents").join(AgentId(1).to_string());
     let id = AgentId(1);
     let mut agent = shell(
         1,
@@ -101,6 +102,7 @@ async fn what_an_agent_started_in_another_session_ends_with_it() {
         "rm -f escaped; setsid sh -c 'trap \"\" TERM; echo $$ > escaped; while :; do sleep 0.1; done' & \
          while ! test -s escaped; do sleep 0.01; done; echo $$ > pid; wait",
     );
+    let home = home_of(dir.path(), &agent);
     let started = async |peer: &mut Peer, mark: &str| {
         let files = async {
             let head = pid_in(&home.join("pid")).await;
@@ -139,18 +141,18 @@ async fn what_an_agent_started_in_another_session_ends_with_it() {
     // It is stopped.
     peer.report(id, AgentState::Running).await;
     let (_, third) = started(&mut peer, "third").await;
-    agent.run = false;
+    agent.assignment.run = false;
     peer.desire(11, std::slice::from_ref(&agent)).await;
     peer.report(id, AgentState::Stopped).await;
     assert!(!lives(third), "left over after a stop");
     // It is fenced.
-    (agent.run, agent.epoch) = (true, 6);
+    (agent.assignment.run, agent.assignment.epoch) = (true, 6);
     peer.desire(12, std::slice::from_ref(&agent)).await;
     peer.report(id, AgentState::Running).await;
     let (_, fourth) = started(&mut peer, "fourth").await;
     while peer.try_read().await.is_some() {}
     let (mut peer, hello) = manager.session(NEVER).await;
-    if hello.agents[0].state != AgentState::Starting {
+    if hello.placements[0].state != AgentState::Starting {
         peer.report(id, AgentState::Starting).await;
     }
     assert!(!lives(fourth), "left over after the fence");
@@ -167,31 +169,41 @@ async fn a_new_epoch_starts_only_after_the_old_process_ended() {
     let (mut peer, _) = manager.session(NEVER).await;
 
     // Takes its time to stop, and leaves a mark when it has.
-    let slow = "trap 'sleep 0.3; touch ended; exit' TERM; echo $$ > old; while :; do sleep 0.05; done";
-    peer.desire(10, &[shell(1, 5, slow)]).await;
-    let home = dir.path().join("runner/agents").join(AgentId(1).to_string());
-    peer.report(AgentId(1), AgentState::Running).await;
-    pid_in(&home.join("old")).await;
-    let check = "test -e ended && echo 1 > verdict || echo 0 > verdict; sleep 1000";
-    peer.desire(11, &[shell(1, 9, check)]).await;
-    assert_eq!(
-        pid_in(&home.join("verdict")).await,
-        1,
-        "the old one was still there"
-    );
+    let ended = dir.path().join("ended");
+    let mark = ended.display();
+    let slow =
+        format!("trap 'sleep 0.3; touch {mark}; exit' TERM; echo $$ > old; while :; do sleep 0.05; done");
+    let check = format!("test -e {mark} && echo 1 > verdict || echo 0 > verdict; sleep 1000");
+    // Under a later epoch of the same placement, and in another placement of the same replica.
+    let mut home = PathBuf::new();
+    for (epoch, same) in [(5, true), (15, false)] {
+        let old = shell(1, epoch, &slow);
+        peer.desire(epoch, std::slice::from_ref(&old)).await;
+        peer.report(AgentId(1), AgentState::Running).await;
+        pid_in(&home_of(dir.path(), &old).join("old")).await;
+        let mut next = shell(1, epoch + 4, &check);
+        if same {
+            next.assignment.placement = old.assignment.placement;
+        }
+        peer.desire(epoch + 1, std::slice::from_ref(&next)).await;
+        home = home_of(dir.path(), &next);
+        let verdict = pid_in(&home.join("verdict")).await;
+        assert_eq!(verdict, 1, "the old one was still there: {epoch}");
+        std::fs::remove_file(&ended).unwrap();
+    }
 
     // Left out of the list, it is stopped and forgotten: a new session hears nothing of it, and what it
     // left is removed.
-    peer.desire(12, &[]).await;
+    peer.desire(20, &[]).await;
     eventually("its directory's end", || (!home.exists()).then_some(())).await;
-    peer.applied(12).await;
+    peer.applied(20).await;
     drop(peer);
     let mut sessions = 0;
     loop {
         let (_, hello) = manager.session(NEVER).await;
         sessions += 1;
-        assert!(sessions < 20, "still held: {:?}", hello.agents);
-        if hello.agents.is_empty() {
+        assert!(sessions < 20, "still held: {:?}", hello.placements);
+        if hello.placements.is_empty() {
             break;
         }
     }
@@ -213,7 +225,7 @@ async fn without_acknowledgements_exclusive_agents_stop_and_others_go_on() {
     ];
     // Until a heartbeat is acknowledged the exclusive agent has to wait, the other has not.
     peer.desire(10, &agents).await;
-    let home = |id: u64| dir.path().join("runner/agents").join(AgentId(id).to_string());
+    let home = |id: usize| home_of(dir.path(), &agents[id - 1]);
     let other = pid_in(&home(2).join("pid")).await;
     // What came while the other started may be too old to cover a start.
     while let Ok(Some(_)) = timeout(Duration::from_millis(50), peer.try_read()).await {}
@@ -240,7 +252,13 @@ async fn without_acknowledgements_exclusive_agents_stop_and_others_go_on() {
     // In the next session an acknowledgement alone is not enough: the agent may be elsewhere by now.
     std::fs::remove_file(home(1).join("pid")).unwrap();
     let (mut peer, hello) = manager.session(NEVER).await;
-    let told = |id| hello.agents.iter().find(|r| r.agent == AgentId(id)).unwrap();
+    let told = |id| {
+        hello
+            .placements
+            .iter()
+            .find(|r| r.replica.agent == AgentId(id))
+            .unwrap()
+    };
     assert_eq!(told(2).state, AgentState::Running);
     // All of it may have taken longer to end than the next session took to open.
     if told(1).state != AgentState::Starting {
@@ -270,17 +288,16 @@ async fn a_broken_session_leads_to_the_next_manager_where_older_lists_change_not
     let (mut peer, _) = first.session(NEVER).await;
     let agent = shell(1, 5, "echo $$ > pid; sleep 1000");
     peer.desire(10, std::slice::from_ref(&agent)).await;
-    let path = dir
-        .path()
-        .join("runner/agents")
-        .join(AgentId(1).to_string())
-        .join("pid");
+    let path = home_of(dir.path(), &agent).join("pid");
     peer.report(AgentId(1), AgentState::Running).await;
     let pid = pid_in(&path).await;
 
     drop(peer);
     let (mut peer, hello) = other.session(NEVER).await;
-    assert_eq!(hello.agents.first().map(|r| r.state), Some(AgentState::Running));
+    assert_eq!(
+        hello.placements.first().map(|r| r.state),
+        Some(AgentState::Running)
+    );
     // A list this manager read before the agent was placed.
     peer.desire(9, &[]).await;
     peer.applied(10).await;
@@ -352,8 +369,8 @@ async fn a_runner_that_no_manager_understands_keeps_its_agents_and_tries_again()
         .await;
     }
     let (mut peer, hello) = manager.session(NEVER).await;
-    assert_eq!(hello.agents.len(), 1);
-    assert_eq!(hello.agents[0].restarts, 0);
+    assert_eq!(hello.placements.len(), 1);
+    assert_eq!(hello.placements[0].restarts, 0);
     // The session has begun: a runner that ends before that says no goodbye.
     peer.read().await;
     assert!(lives(pid), "the agent goes on");
@@ -382,11 +399,8 @@ async fn a_runner_that_comes_back_ends_what_an_earlier_start_left() {
             .spawn()
             .unwrap()
     };
-    let agents = dir.path().join("runner/agents");
-    let (unlisted, listed) = (
-        agents.join(AgentId(1).to_string()),
-        agents.join(AgentId(2).to_string()),
-    );
+    let again = shell(2, 1, "sleep 1000");
+    let (unlisted, listed) = (home_of(dir.path(), &shell(1, 1, "")), home_of(dir.path(), &again));
     for dir in [&unlisted, &listed] {
         std::fs::create_dir_all(dir).unwrap();
     }
@@ -395,7 +409,7 @@ async fn a_runner_that_comes_back_ends_what_an_earlier_start_left() {
     let runner = Running::start(cluster.config(dir.path(), &[&manager]));
     let (mut peer, _) = manager.session(NEVER).await;
     assert!(unlisted.exists(), "nobody has said yet what is to be here");
-    peer.desire(1, &[shell(2, 1, "sleep 1000")]).await;
+    peer.desire(1, &[again]).await;
     eventually("its directory's end", || (!unlisted.exists()).then_some(())).await;
     assert!(listed.exists());
     let end = eventually("its end", || ours.try_wait().unwrap()).await;

@@ -28,7 +28,7 @@ pub use self::{
     network::{NetworkChanged, NetworkConnect, NetworkDisconnect, NetworkRequest, NetworkView},
     registry::{
         AgentView, ContainerRequest, ContainerView, CordonRequest, EngineRequest, EngineView, Explained,
-        PlacementView,
+        PlacementView, ReplicaView,
     },
     stats::{ContainerStats, SampleView},
     token::{JoinTokenRequest, JoinTokenView, NewToken, TokenRequest, TokenView},

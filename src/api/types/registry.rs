@@ -5,10 +5,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::model::{
-    Agent, AgentId, AgentSpec, AgentState, Assessment, Capabilities, Container, ContainerId, ContainerState,
-    Desired, Engine, EngineId, EngineState, EngineUrl, HealthStatus, Labels, Millis, Name, Networks,
-    Resources, Revision,
+use crate::{
+    model::{
+        Agent, AgentId, AgentSpec, AgentState, Assessment, Capabilities, Container, ContainerId,
+        ContainerState, Desired, Engine, EngineId, EngineState, EngineUrl, Generation, HealthStatus, Labels,
+        Millis, Name, Networks, PlacementId, Resources, Revision,
+    },
+    state::{ReplicaStatus, State},
 };
 
 /// A container.
@@ -140,7 +143,8 @@ pub struct AgentView {
     pub name: Name,
     /// The revision of its last change; the ETag.
     pub version: Revision,
-    /// What was last observed: `pending`, `assigned`, `starting`, `running`, `stopping`, `stopped` or `failed`.
+    /// What was last observed of its first replica: `pending`, `assigned`, `starting`, `running`, `stopping`,
+    /// `stopped` or `failed`.
     #[schema(value_type = String)]
     pub state: AgentState,
     /// Why it is in this state.
@@ -148,40 +152,100 @@ pub struct AgentView {
     /// What the operator wants: `running`, `stopped` or `removed`.
     #[schema(value_type = String)]
     pub desired: Desired,
+    /// Counts the changes of its spec, from 1.
+    pub generation: Generation,
+    /// Where its first replica is placed.
+    #[schema(value_type = Option<String>)]
+    pub container: Option<ContainerId>,
+    /// The name of that container.
+    #[schema(value_type = Option<String>)]
+    pub container_name: Option<Name>,
+    /// The revision that placed its first replica: the fencing token.
+    pub epoch: Revision,
+    /// How often that one's process was started again in its placement.
+    pub restarts: u32,
+    /// Its replicas, in order.
+    pub replicas: Vec<ReplicaView>,
+    /// When it was deployed.
+    #[schema(value_type = u64)]
+    pub deployed_at: Millis,
+    /// What to run.
+    #[schema(value_type = Object)]
+    pub spec: Arc<AgentSpec>,
+}
+
+impl AgentView {
+    /// An agent with where its replicas are.
+    pub fn new(agent: &Agent, state: &State) -> Self {
+        let replicas: Vec<_> = state
+            .replicas(agent)
+            .into_iter()
+            .map(|status| ReplicaView::new(status, state))
+            .collect();
+        // An agent has at least one; without, it would be one that waits.
+        let first = replicas.first();
+        Self {
+            id: agent.id,
+            name: agent.spec.name.clone(),
+            version: agent.version,
+            state: first.map_or(AgentState::Pending, |first| first.state),
+            reason: first.map(|first| first.reason.clone()).unwrap_or_default(),
+            desired: agent.desired,
+            generation: agent.generation,
+            container: first.and_then(|first| first.container),
+            container_name: first.and_then(|first| first.container_name.clone()),
+            epoch: first.map_or(0, |first| first.epoch),
+            restarts: first.map_or(0, |first| first.restarts),
+            replicas,
+            deployed_at: agent.deployed_at,
+            spec: agent.spec.clone(),
+        }
+    }
+}
+
+/// One of an agent's numbered copies, and its placement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplicaView {
+    /// Which copy, from 1.
+    pub ordinal: u32,
+    /// The id of its placement; null where it has none.
+    #[schema(value_type = Option<String>)]
+    pub placement: Option<PlacementId>,
     /// Where it is placed.
     #[schema(value_type = Option<String>)]
     pub container: Option<ContainerId>,
     /// The name of that container.
     #[schema(value_type = Option<String>)]
     pub container_name: Option<Name>,
-    /// The revision that placed it: the fencing token.
+    /// The revision of its last placement: the fencing token.
     pub epoch: Revision,
+    /// Which generation of the spec its placement runs; null where it has none.
+    pub generation: Option<Generation>,
+    /// What was last observed.
+    #[schema(value_type = String)]
+    pub state: AgentState,
+    /// Why it is in this state.
+    pub reason: String,
     /// How often its process was started again in this placement.
     pub restarts: u32,
-    /// When it was deployed.
-    #[schema(value_type = u64)]
-    pub deployed_at: Millis,
-    /// What to run.
-    #[schema(value_type = Object)]
-    pub spec: AgentSpec,
 }
 
-impl AgentView {
-    /// An agent with the name of its container.
-    pub fn new(agent: &Agent, container_name: Option<Name>) -> Self {
+impl ReplicaView {
+    fn new(status: ReplicaStatus, state: &State) -> Self {
+        let container = status.container();
+        let active = status.active.as_ref();
         Self {
-            id: agent.id,
-            name: agent.spec.name.clone(),
-            version: agent.version,
-            state: agent.state,
-            reason: agent.reason.clone(),
-            desired: agent.desired,
-            container: agent.container,
-            container_name,
-            epoch: agent.epoch,
-            restarts: agent.restarts,
-            deployed_at: agent.deployed_at,
-            spec: agent.spec.clone(),
+            ordinal: status.id.ordinal,
+            placement: active.map(|placement| placement.id),
+            container,
+            container_name: container
+                .and_then(|id| state.container(id))
+                .map(|container| container.name.clone()),
+            epoch: status.epoch,
+            generation: active.map(|placement| placement.generation),
+            state: status.state,
+            reason: status.reason.to_string(),
+            restarts: status.restarts(),
         }
     }
 }

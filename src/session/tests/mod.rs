@@ -26,14 +26,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Deps, SessionServer, pulse::Heartbeat};
 use crate::{
-    command::{
-        AgentCommand, ClusterCommand, Command, Condition, ContainerCommand, Outcome, Placement, Reply,
-    },
+    command::{AgentCommand, Binding, ClusterCommand, Command, Condition, ContainerCommand, Outcome, Reply},
     consensus::{Clock, Consensus, Fatal, First, Options, RaftSettings, Running, Stores},
     model::{
-        AgentId, AgentState, Capabilities, Container, ContainerId, Desired, JoinRole, JoinTokenId, Labels,
-        Millis, PeerInfo, Resources, Revision, Role, Token, TokenId, Versions,
-        session::{AgentReport, Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL},
+        AgentId, AgentSpec, AgentState, Capabilities, Container, ContainerId, Desired, Generation, JoinRole,
+        JoinTokenId, Labels, Millis, PeerInfo, ReplicaId, Resources, Revision, Role, Token, TokenId,
+        Versions,
+        session::{Assignment, FromManager, FromRunner, Hello, MAX_FRAME_BYTES, PROTOCOL, PlacementReport},
     },
     peers::{BoxedStream, Dial, Me, Peers},
     security::{self, Ca, JoinToken, KeyRequest, Leaf},
@@ -265,17 +264,28 @@ impl Bench {
         let deployed = self
             .propose(Command::Agent(AgentCommand::Deploy { id, spec }))
             .await;
-        let placement = Placement {
-            agent: id,
-            version: deployed.revision,
-            container,
-        };
+        assert_eq!(deployed.result, Ok(Outcome::AgentDeployed(id)));
         let placed = self
-            .propose(Command::Agent(AgentCommand::Place(vec![placement])))
+            .propose(Command::Agent(AgentCommand::Place(vec![binding(id, container)])))
             .await;
         let made = Ok(Outcome::Placed { made: 1, refused: 0 });
         assert_eq!(placed.result, made);
         (id, placed.revision)
+    }
+
+    /// What the runner that has an agent would report of it.
+    fn seen(&self, agent: AgentId, state: AgentState) -> PlacementReport {
+        let replica = replica(agent);
+        let known = self.consensus.state().active(replica).unwrap().clone();
+        PlacementReport {
+            placement: known.id,
+            replica,
+            epoch: known.epoch,
+            generation: known.generation,
+            state,
+            reason: "as observed".into(),
+            restarts: 0,
+        }
     }
 
     async fn want(&self, id: AgentId, desired: Desired) {
@@ -337,17 +347,21 @@ fn hello(name: &str, boot: u64) -> Hello {
         capabilities: Capabilities::default(),
         resources: Resources::default(),
         assessment: None,
-        agents: Vec::new(),
+        placements: Vec::new(),
     }
 }
 
-fn report(agent: AgentId, epoch: Revision, state: AgentState) -> AgentReport {
-    AgentReport {
-        agent,
-        epoch,
-        state,
-        reason: "as observed".into(),
-        restarts: 0,
+fn replica(agent: AgentId) -> ReplicaId {
+    ReplicaId { agent, ordinal: 1 }
+}
+
+/// What a plan would say of an agent that was just deployed.
+fn binding(agent: AgentId, container: ContainerId) -> Binding {
+    Binding {
+        replica: replica(agent),
+        after: 0,
+        generation: 1,
+        container,
     }
 }
 
@@ -362,6 +376,8 @@ struct Runner {
 struct Peer {
     reader: FramedReader<ReadHalf<TlsStream<TcpStream>>>,
     writer: FramedWriter<WriteHalf<TlsStream<TcpStream>>>,
+    /// What came of specs.
+    specs: BTreeMap<(AgentId, Generation), Arc<AgentSpec>>,
 }
 
 impl Peer {
@@ -370,6 +386,7 @@ impl Peer {
         Self {
             reader: FramedReader::new(read, MAX_FRAME_BYTES),
             writer: FramedWriter::new(write, MAX_FRAME_BYTES),
+            specs: BTreeMap::new(),
         }
     }
 
@@ -406,10 +423,31 @@ impl Peer {
         }
     }
 
+    /// The next whole list; what it is to run is in `specs`.
     async fn desired(&mut self) -> (Revision, Vec<Assignment>) {
-        match self.read().await {
-            FromManager::Desired { revision, agents } => (revision, agents),
-            other => panic!("no list: {other:?}"),
+        let mut list = Vec::new();
+        loop {
+            match self.read().await {
+                FromManager::Spec {
+                    agent,
+                    generation,
+                    spec,
+                } => {
+                    let known = self.specs.insert((agent, generation), spec);
+                    assert_eq!(known, None, "sent twice");
+                }
+                FromManager::Desired {
+                    revision,
+                    placements,
+                    last,
+                } => {
+                    list.extend(placements);
+                    if last {
+                        return (revision, list);
+                    }
+                }
+                other => panic!("no list: {other:?}"),
+            }
         }
     }
 

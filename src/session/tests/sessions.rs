@@ -26,12 +26,16 @@ async fn agents_are_told_of_reported_stopped_and_forgotten() {
     let (agent, epoch) = bench.agent(1, runner.id).await;
     let (revision, list) = peer.desired().await;
     assert!(revision >= epoch);
-    assert_eq!((list[0].agent, list[0].epoch, list[0].run), (agent, epoch, true));
-    assert_eq!(list[0].spec.command, "sh");
+    assert_eq!(
+        (list[0].replica.agent, list[0].epoch, list[0].run),
+        (agent, epoch, true)
+    );
+    assert_eq!(peer.specs[&(agent, list[0].generation)].command, "sh");
 
-    peer.send(FromRunner::Report(report(agent, epoch, AgentState::Running)))
+    peer.send(FromRunner::Report(bench.seen(agent, AgentState::Running)))
         .await;
-    let in_state = |wanted| move |state: &State| state.agent(agent).is_some_and(|a| a.state == wanted);
+    let in_state =
+        |wanted| move |state: &State| state.replica(replica(agent)).is_some_and(|r| r.state == wanted);
     bench
         .until("it is reported running", in_state(AgentState::Running))
         .await;
@@ -44,7 +48,7 @@ async fn agents_are_told_of_reported_stopped_and_forgotten() {
         (1, false),
         "reports alone change no list"
     );
-    peer.send(FromRunner::Report(report(agent, epoch, AgentState::Stopped)))
+    peer.send(FromRunner::Report(bench.seen(agent, AgentState::Stopped)))
         .await;
     bench.until("it is stopped", in_state(AgentState::Stopped)).await;
     assert_eq!(peer.desired().await.1, []);
@@ -56,10 +60,10 @@ async fn what_a_hello_tells_of_agents_is_reported_before_the_welcome() {
     let bench = Bench::start().await;
     let runner = bench.runner("box-1").await;
     let first = bench.session(&runner, 5).await;
-    let (agent, epoch) = bench.agent(1, runner.id).await;
+    let (agent, _) = bench.agent(1, runner.id).await;
     drop(first);
     let mut about = hello("box-1", 5);
-    about.agents = vec![report(agent, epoch, AgentState::Running)];
+    about.placements = vec![bench.seen(agent, AgentState::Running)];
     let frame = FromRunner::Hello {
         protocol: PROTOCOL,
         hello: about,
@@ -67,7 +71,7 @@ async fn what_a_hello_tells_of_agents_is_reported_before_the_welcome() {
     let mut peer = bench.say(&runner.leaf, frame).await;
     peer.welcome().await;
     let state = bench.consensus.state();
-    assert_eq!(state.agent(agent).unwrap().state, AgentState::Running);
+    assert_eq!(state.replica(replica(agent)).unwrap().state, AgentState::Running);
     assert_eq!(peer.desired().await.1.len(), 1);
     bench.stop().await;
 }
@@ -77,9 +81,9 @@ async fn an_agent_that_ended_for_good_is_not_given_to_a_new_start_of_the_runner(
     let bench = Bench::start().await;
     let runner = bench.runner("box-1").await;
     let mut peer = bench.session(&runner, 5).await;
-    let (agent, epoch) = bench.agent(1, runner.id).await;
+    let (agent, _) = bench.agent(1, runner.id).await;
     assert_eq!(peer.desired().await.1.len(), 1);
-    peer.send(FromRunner::Report(report(agent, epoch, AgentState::Failed)))
+    peer.send(FromRunner::Report(bench.seen(agent, AgentState::Failed)))
         .await;
     assert_eq!(peer.desired().await.1, []);
     let mut again = bench.hello(&runner, 6).await;
@@ -210,7 +214,7 @@ async fn a_goodbye_frees_the_agents_before_the_connection_closes() {
     let state = bench.consensus.state();
     let container = state.container(runner.id).unwrap();
     assert_eq!((container.boot, container.fenced), (0, true));
-    assert_eq!(state.agent(agent).unwrap().container, None);
+    assert_eq!(state.replica(replica(agent)).unwrap().active, None);
     bench.stop().await;
 }
 
@@ -225,4 +229,49 @@ async fn a_manager_that_stops_sends_runners_on() {
     timeout(WAIT, bench.server.stopped()).await.unwrap();
     assert!(TcpStream::connect(bench.address).await.is_err());
     bench.running.stop().await;
+}
+
+/// Above 4 MiB of specs the last placed agents once did not start.
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_agents_with_large_specs_are_told_of_in_one_container() {
+    const COUNT: u64 = 5_000;
+    let bench = Bench::start().await;
+    let runner = bench.runner("box-1").await;
+    let deploy = |n: u64| {
+        let spec =
+            serde_json::json!({ "name": format!("a{n}"), "command": "sh", "args": ["x".repeat(8 << 10)] });
+        let spec = serde_json::from_value(spec).unwrap();
+        Command::Agent(AgentCommand::Deploy { id: AgentId(n), spec })
+    };
+    for some in (1..=COUNT).collect::<Vec<_>>().chunks(250) {
+        let all = some.iter().map(|n| bench.propose(deploy(*n)));
+        for reply in futures::future::join_all(all).await {
+            reply.result.unwrap();
+        }
+    }
+    let first = bench.session(&runner, 5).await;
+    drop(first);
+    let bindings = (1..=COUNT).map(|n| binding(AgentId(n), runner.id)).collect();
+    let placed = bench.propose(Command::Agent(AgentCommand::Place(bindings))).await;
+    let all = u32::try_from(COUNT).unwrap();
+    assert_eq!(
+        placed.result,
+        Ok(Outcome::Placed {
+            made: all,
+            refused: 0
+        })
+    );
+
+    let mut peer = bench.hello(&runner, 5).await;
+    peer.welcome().await;
+    let (_, list) = peer.desired().await;
+    assert_eq!(list.len() as u64, COUNT);
+    assert!(list.iter().all(|one| one.run));
+    let sent: usize = peer.specs.values().map(|spec| spec.args[0].len()).sum();
+    assert_eq!(sent as u64, COUNT * (8 << 10));
+    // A change of one is another list, without any spec again.
+    bench.want(AgentId(7), Desired::Stopped).await;
+    let (_, list) = peer.desired().await;
+    assert_eq!(list.iter().filter(|one| !one.run).count(), 1);
+    bench.stop().await;
 }

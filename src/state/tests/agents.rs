@@ -44,12 +44,12 @@ fn reports_of_another_epoch_start_or_container_change_nothing() {
     let mut bench = placed(|_| {});
     bench.ready(2);
     let epoch = bench.agent(1).epoch;
-    let before = bench.agent(1).clone();
+    let before = bench.agent(1);
     bench.report_as(1, 1, 1, epoch - 1, AgentState::Running).unwrap();
     bench.report_as(2, 1, 1, epoch, AgentState::Running).unwrap();
     bench.report_as(1, 9, 1, epoch, AgentState::Running).unwrap_err();
     bench.report_as(1, 1, 1, epoch, AgentState::Pending).unwrap();
-    assert_eq!(*bench.agent(1), before);
+    assert_eq!(bench.agent(1), before);
     bench.report(1, 1, AgentState::Running).unwrap();
     assert_eq!(bench.agent(1).state, AgentState::Running);
 }
@@ -85,13 +85,21 @@ fn a_plan_is_checked_again_when_it_is_applied() {
     bench.judge(2, ContainerState::Suspect, false).unwrap();
     assert!(!bench.place(2, 2), "not ready");
     bench.judge(2, ContainerState::Ready, false).unwrap();
-    let stale = Placement {
-        agent: AgentId(2),
-        version: bench.agent(2).version - 1,
-        container: ContainerId(2),
-    };
-    let reply = bench.apply(Command::Agent(AgentCommand::Place(vec![stale])));
-    assert_eq!(reply, Ok(Outcome::Placed { made: 0, refused: 1 }));
+    let now = bench.binding(2, 2);
+    for stale in [
+        Binding { after: 1, ..now },
+        Binding { generation: 2, ..now },
+        Binding {
+            replica: ReplicaId {
+                ordinal: 2,
+                ..now.replica
+            },
+            ..now
+        },
+    ] {
+        let reply = bench.apply(Command::Agent(AgentCommand::Place(vec![stale])));
+        assert_eq!(reply, Ok(Outcome::Placed { made: 0, refused: 1 }));
+    }
     assert!(bench.place(2, 2));
 }
 
@@ -158,12 +166,10 @@ fn a_runners_restart_starts_only_what_was_running() {
 #[test]
 fn a_text_of_a_runner_can_not_fill_the_state() {
     let mut bench = placed(|_| {});
-    let report = AgentReport {
-        agent: AgentId(1),
-        epoch: bench.agent(1).epoch,
-        state: AgentState::Starting,
+    let report = PlacementReport {
         reason: "x".repeat(1 << 20),
         restarts: 1,
+        ..bench.seen(1, AgentState::Starting)
     };
     bench.say(1, 1, report).unwrap();
     assert!(bench.agent(1).reason.len() <= 512);
@@ -192,4 +198,128 @@ fn conditions_and_names_guard_agents() {
     bench.apply(stop(version)).unwrap();
     let missing = bench.desire(99, Desired::Stopped);
     assert!(matches!(missing, Err(Rejection::NotFound { .. })));
+}
+
+/// Which replicas wait, and what each of the others has.
+fn spread(bench: &StateBench) -> Vec<(u32, Option<ContainerId>, Revision)> {
+    let agent = bench.state.agent(AgentId(1)).unwrap();
+    let all = bench.state.replicas(agent).into_iter();
+    all.map(|status| (status.id.ordinal, status.container(), status.epoch))
+        .collect()
+}
+
+fn bind(bench: &mut StateBench, ordinal: u32, after: Revision, container: u64) -> bool {
+    let replica = ReplicaId {
+        ordinal,
+        ..replica(1)
+    };
+    bench.bind(Binding {
+        replica,
+        after,
+        generation: 1,
+        container: ContainerId(container),
+    })
+}
+
+#[test]
+fn each_replica_has_a_placement_and_an_epoch_of_its_own() {
+    let mut bench = StateBench::new();
+    bench.ready(1);
+    bench.ready(2);
+    bench.deploy(1, |spec| spec.replicas = 3).unwrap();
+    assert_eq!(bench.state.pending().count(), 3);
+    assert!(bind(&mut bench, 1, 0, 1));
+    let first = bench.revision;
+    assert!(bind(&mut bench, 2, 0, 2));
+    let second = bench.revision;
+    assert!(!bind(&mut bench, 2, 0, 1), "placed already");
+    assert!(!bind(&mut bench, 4, 0, 1), "there are three");
+    let (one, two) = (Some(ContainerId(1)), Some(ContainerId(2)));
+    assert_eq!(spread(&bench), [(1, one, first), (2, two, second), (3, None, 0)]);
+
+    // A container that is fenced takes the placements in it along, and no others.
+    bench.judge(1, ContainerState::Lost, true).unwrap();
+    assert_eq!(spread(&bench), [(1, None, first), (2, two, second), (3, None, 0)]);
+    let waiting: Vec<_> = bench.state.pending().map(|(id, _)| id.ordinal).collect();
+    assert_eq!(waiting, [1, 3]);
+    assert!(!bind(&mut bench, 1, 0, 2), "as planned before it was placed");
+    assert!(bind(&mut bench, 1, first, 2));
+    assert_eq!(spread(&bench)[0], (1, two, bench.revision));
+
+    // It is forgotten with its last placement.
+    bench.desire(1, Desired::Removed).unwrap();
+    let placements: Vec<_> = bench.state.placements_of(AgentId(1)).cloned().collect();
+    assert_eq!(placements.len(), 2);
+    for placement in placements {
+        assert!(bench.state.agent(AgentId(1)).is_some());
+        let report = PlacementReport {
+            placement: placement.id,
+            replica: placement.replica,
+            epoch: placement.epoch,
+            generation: placement.generation,
+            state: AgentState::Stopped,
+            reason: "seen".into(),
+            restarts: 0,
+        };
+        bench.say(2, 1, report).unwrap();
+    }
+    assert!(bench.state.agent(AgentId(1)).is_none());
+}
+
+#[test]
+fn an_agent_has_one_replica_at_least_and_not_any_number() {
+    let mut bench = StateBench::new();
+    for replicas in [0, crate::model::MAX_REPLICAS + 1] {
+        let refused = bench.deploy(1, |spec| spec.replicas = replicas);
+        assert!(matches!(refused, Err(Rejection::Quota(_))), "{refused:?}");
+    }
+    bench
+        .deploy(1, |spec| spec.replicas = crate::model::MAX_REPLICAS)
+        .unwrap();
+}
+
+#[test]
+fn a_placement_s_id_is_given_once() {
+    let mut bench = placed(|_| {});
+    let first = bench.agent(1).placement.unwrap();
+    bench.report(1, 1, AgentState::Failed).unwrap();
+    bench.desire(1, Desired::Running).unwrap();
+    let mut restored = State::read_from(&super::property::bytes(&bench.state)).unwrap();
+    assert!(bench.place(1, 1));
+    let second = bench.agent(1).placement.unwrap();
+    assert!(second > first);
+    // Also by a manager that has it from a snapshot.
+    let place = Command::Agent(AgentCommand::Place(vec![Binding {
+        replica: replica(1),
+        after: restored.replica(replica(1)).unwrap().epoch,
+        generation: 1,
+        container: ContainerId(1),
+    }]));
+    restored
+        .apply(bench.revision, TERM, &super::property::unkeyed(&place))
+        .result
+        .unwrap();
+    assert_eq!(restored.active(replica(1)).unwrap().id, second);
+}
+
+#[test]
+fn a_report_of_another_generation_or_placement_changes_nothing() {
+    let mut bench = placed(|_| {});
+    let before = bench.agent(1);
+    let seen = bench.seen(1, AgentState::Running);
+    for other in [
+        PlacementReport {
+            generation: 2,
+            ..seen.clone()
+        },
+        PlacementReport {
+            placement: PlacementId(seen.placement.0 + 1),
+            ..seen.clone()
+        },
+    ] {
+        bench.say(1, 1, other).unwrap();
+        assert_eq!(bench.agent(1), before);
+    }
+    bench.say(1, 1, seen).unwrap();
+    assert_eq!(bench.agent(1).state, AgentState::Running);
 }

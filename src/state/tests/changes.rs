@@ -18,8 +18,11 @@ fn differing(older: &State, newer: &State) -> Changes {
     let engines = |state: &State| -> BTreeSet<_> { state.engines().map(|e| e.id).collect() };
     let home = |state: &State, id| {
         let agent = state.agent(id)?.clone();
-        let name = state.container(agent.container?).map(|c| c.name.clone());
-        Some((agent, name))
+        let names = state.placements_of(id).map(|placement| {
+            let container = state.container(placement.container).unwrap();
+            (placement.clone(), container.name.clone())
+        });
+        Some((agent, names.collect::<Vec<_>>()))
     };
     let mut changes = Changes::default();
     for id in containers(older).union(&containers(newer)) {

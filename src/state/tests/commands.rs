@@ -202,19 +202,24 @@ fn discovery() -> impl Strategy<Value = DiscoveryCommand> {
 }
 
 fn agent() -> impl Strategy<Value = AgentCommand> {
-    let deploy = (1..9u64, any::<bool>(), 0..60u64).prop_map(|(n, exclusive, cpu_millis)| {
-        let json = serde_json::json!({"name": format!("a{}", n % 7), "command": "/bin/true"});
-        let mut spec: AgentSpec = serde_json::from_value(json).unwrap();
-        spec.resources.cpu_millis = cpu_millis;
-        if !exclusive {
-            spec.on_disconnect = DisconnectPolicy::AtLeastOnce;
-        }
-        AgentCommand::Deploy { id: AgentId(n), spec }
-    });
+    let deploy =
+        (1..9u64, any::<bool>(), 0..60u64, 0..4u32).prop_map(|(n, exclusive, cpu_millis, replicas)| {
+            let json = serde_json::json!({"name": format!("a{}", n % 7), "command": "/bin/true"});
+            let mut spec: AgentSpec = serde_json::from_value(json).unwrap();
+            spec.resources.cpu_millis = cpu_millis;
+            // One is the rule, none is refused.
+            spec.replicas = [1, 1, 0, 3][replicas as usize];
+            if !exclusive {
+                spec.on_disconnect = DisconnectPolicy::AtLeastOnce;
+            }
+            AgentCommand::Deploy { id: AgentId(n), spec }
+        });
     let desired = proptest::sample::select(vec![Desired::Running, Desired::Stopped, Desired::Removed]);
-    let report = (id(), revision(), agent_state()).prop_map(|(n, epoch, state)| AgentReport {
-        agent: AgentId(n),
+    let report = (id(), revision(), agent_state()).prop_map(|(n, epoch, state)| PlacementReport {
+        placement: PlacementId(n),
+        replica: replica(n),
         epoch,
+        generation: 1,
         state,
         reason: "seen".into(),
         restarts: 1,
@@ -225,13 +230,23 @@ fn agent() -> impl Strategy<Value = AgentCommand> {
         2 => (id(), desired, condition()).prop_map(|(n, desired, condition)| AgentCommand::SetDesired {
             id: AgentId(n), desired, condition,
         }),
-        4 => (id(), revision(), id()).prop_map(|(n, version, c)| AgentCommand::Place(vec![Placement {
-            agent: AgentId(n), version, container: ContainerId(c),
-        }])),
+        4 => proptest::collection::vec(binding(), 1..3).prop_map(AgentCommand::Place),
         3 => (id(), 0..3u64, reports).prop_map(|(c, boot, reports)| AgentCommand::Report {
             container: ContainerId(c), boot, reports,
         }),
     ]
+}
+
+fn binding() -> impl Strategy<Value = Binding> {
+    (id(), 1..4u32, revision(), id()).prop_map(|(n, ordinal, after, c)| Binding {
+        replica: ReplicaId {
+            ordinal,
+            ..replica(n)
+        },
+        after,
+        generation: 1,
+        container: ContainerId(c),
+    })
 }
 
 fn engine() -> impl Strategy<Value = EngineCommand> {

@@ -221,12 +221,10 @@ fn what_runners_say_of_agents_is_told_once() {
         ("runs again", 1),
         ("runs again", 1),
     ] {
-        let report = AgentReport {
-            agent: AgentId(1),
-            epoch: bench.agent(1).epoch,
-            state: AgentState::Running,
+        let report = PlacementReport {
             reason: reason.into(),
             restarts,
+            ..bench.seen(1, AgentState::Running)
         };
         bench.say(1, 1, report).unwrap();
     }
@@ -398,9 +396,14 @@ pub(super) fn tell_the_whole_story(state: &State) {
         let shown = word(serde_json::to_value(c.state).unwrap());
         (c.id, (shown, c.fenced, c.cordoned.is_some()))
     });
-    let agents = state
-        .agents(None)
-        .map(|agent| (agent.id, word(serde_json::to_value(agent.state).unwrap())));
+    // Events do not say which of several replicas they are of.
+    let agents = state.agents(None).map(|agent| {
+        let several = agent.replicas.len() > 1;
+        let last = believed.agents.get(&agent.id).filter(|_| several);
+        let shown = state.replica_states(agent).next().unwrap();
+        let shown = word(serde_json::to_value(shown).unwrap());
+        (agent.id, last.copied().unwrap_or(shown))
+    });
     let engines = state.engines().map(|engine| {
         let shown = match engine.state {
             EngineState::Unknown => Happening::Added,

@@ -18,16 +18,16 @@ mod requests;
 
 use super::{
     State,
-    bench::{Result, StateBench, TERM, TOKEN, found},
+    bench::{Result, StateBench, TERM, TOKEN, found, replica},
 };
 use crate::{
     command::{
-        AgentCommand, Command, Condition, ContainerCommand, EngineCommand, Outcome, Placement, Proposal,
+        AgentCommand, Binding, Command, Condition, ContainerCommand, EngineCommand, Outcome, Proposal,
         Rejection, Reply, RequestKey,
     },
     model::{
         AgentId, AgentSpec, AgentState, Assessment, Capabilities, Container, ContainerId, ContainerState,
-        EngineId, Found, FoundState, JoinRole, JoinToken, JoinTokenId, Labels, Millis, Resources, Revision,
-        session::AgentReport,
+        EngineId, Found, FoundState, JoinRole, JoinToken, JoinTokenId, Labels, Millis, PlacementId,
+        ReplicaId, Resources, Revision, session::PlacementReport,
     },
 };

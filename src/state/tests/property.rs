@@ -16,15 +16,16 @@ use crate::{
 /// Guessed ids, versions, epochs and starts seldom match: half of the commands get such of the state.
 pub(super) fn fit(state: &State, command: &mut Command) {
     match command {
-        Command::Agent(AgentCommand::Place(placements)) => {
-            for placement in placements {
-                let wanted = usize::try_from(placement.agent.0).unwrap();
+        Command::Agent(AgentCommand::Place(bindings)) => {
+            for binding in bindings {
+                let wanted = usize::try_from(binding.replica.agent.0).unwrap();
                 let pending: Vec<_> = state.pending().collect();
-                if let Some(agent) = pending.get(wanted % pending.len().max(1)) {
-                    placement.agent = agent.id;
-                    placement.version = agent.version;
+                if let Some((id, agent)) = pending.get(wanted % pending.len().max(1)) {
+                    binding.replica = *id;
+                    binding.after = agent.replica(id.ordinal).unwrap().epoch;
+                    binding.generation = agent.generation;
                 }
-                placement.container = ready_one(state, placement.container);
+                binding.container = ready_one(state, binding.container);
             }
         }
         Command::Agent(AgentCommand::Report {
@@ -34,10 +35,12 @@ pub(super) fn fit(state: &State, command: &mut Command) {
         }) => {
             *container = ready_one(state, *container);
             *boot = state.container(*container).map_or(0, |c| c.boot);
-            let here: Vec<_> = state.agents_of(*container).collect();
-            for (report, agent) in reports.iter_mut().zip(here) {
-                report.agent = agent.id;
-                report.epoch = agent.epoch;
+            let here: Vec<_> = state.placements_in(*container).collect();
+            for (report, placement) in reports.iter_mut().zip(here) {
+                report.placement = placement.id;
+                report.replica = placement.replica;
+                report.epoch = placement.epoch;
+                report.generation = placement.generation;
             }
         }
         Command::Container(ContainerCommand::Judge {
@@ -135,6 +138,8 @@ struct Reached {
     cordoned: AtomicU64,
     /// An adoption with a token.
     adopted: AtomicU64,
+    /// Replicas of one agent placed side by side.
+    several: AtomicU64,
 }
 
 impl Reached {
@@ -154,7 +159,8 @@ impl Reached {
                 .filter(|c| state.placed(c.id).is_some())
                 .count()
         };
-        let crowd = |c: &&std::sync::Arc<Container>| after.placed(c.id).is_some_and(|p| p.agents.len() > 1);
+        let crowd =
+            |c: &&std::sync::Arc<Container>| after.placed(c.id).is_some_and(|p| p.placements.len() > 1);
         count(&self.together, after.containers(None).any(|c| crowd(&c)));
         let freed = busy(after) < busy(before);
         match command {
@@ -181,15 +187,20 @@ impl Reached {
                     |state: &mut State| state.apply(revision, term, &unkeyed(command)).result.is_ok();
                 count(&self.held, open && counts(&mut closed));
             }
-            Command::Agent(AgentCommand::Place(placements)) => {
-                let kept_out = |placement: &Placement| {
-                    let agent = before.agent(placement.agent);
-                    agent.is_some_and(|a| a.version == placement.version && a.container.is_none())
+            Command::Agent(AgentCommand::Place(bindings)) => {
+                let kept_out = |binding: &Binding| {
+                    before
+                        .replica(binding.replica)
+                        .is_some_and(|r| r.epoch == binding.after && r.active.is_none())
                         && before
-                            .container(placement.container)
+                            .container(binding.container)
                             .is_some_and(|c| c.state == ContainerState::Ready && c.cordoned.is_some())
                 };
-                count(&self.cordoned, placements.iter().any(kept_out));
+                count(&self.cordoned, bindings.iter().any(kept_out));
+                let several = after
+                    .agents(None)
+                    .any(|agent| after.placements_of(agent.id).count() > 1);
+                count(&self.several, several);
             }
             Command::Container(ContainerCommand::Adopt { token, .. }) => {
                 count(&self.adopted, done && token.is_some());
@@ -214,6 +225,7 @@ impl Reached {
             &self.settled,
             &self.cordoned,
             &self.adopted,
+            &self.several,
         ];
         let enough = all.iter().all(|n| n.load(Ordering::Relaxed) >= 20);
         assert!(enough, "these runs prove too little: {self:?}");
@@ -266,16 +278,15 @@ pub(super) fn bytes(state: &State) -> Vec<u8> {
 /// At no moment may an exclusive agent change its container, unless the old one is proven unable to
 /// act or its runner reported the end of the process.
 fn exclusive_agents_moved_safely(before: &State, after: &State, command: &Command) {
-    for agent in before.agents(None) {
-        let Some(container) = agent.container else {
-            continue;
-        };
-        let now = after.agent(agent.id);
-        let stays = now.is_some_and(|a| a.container == Some(container) && a.epoch == agent.epoch);
+    for placement in before.placements.values() {
+        let (id, container) = (placement.replica, placement.container);
+        let agent = before.agent(id.agent).unwrap();
+        let stays = after
+            .placement(placement.id)
+            .is_some_and(|now| (now.container, now.epoch) == (container, placement.epoch));
         if stays || agent.spec.on_disconnect == DisconnectPolicy::AtLeastOnce {
             continue;
         }
-        let ended = matches!(agent.state, AgentState::Stopped | AgentState::Failed);
         let reported = matches!(command, Command::Agent(AgentCommand::Report { .. }));
         // One command may tell of its death and of another container under its name, which the record
         // is then about.
@@ -286,9 +297,28 @@ fn exclusive_agents_moved_safely(before: &State, after: &State, command: &Comman
             if found.iter().any(|f| f.state == FoundState::Dead && theirs == Some(f.container.as_str())));
         let fenced = told_dead || after.container(container).is_none_or(|c| c.fenced);
         assert!(
-            ended || reported || fenced,
-            "{agent:?} left {container} by {command:?}"
+            placement.is_over() || reported || fenced,
+            "{placement:?} left {container} by {command:?}"
         );
+    }
+}
+
+/// A replica's epoch only grows, whatever becomes of its placements, and each new placement has a later one.
+fn epochs_only_grow(before: &State, after: &State) {
+    for agent in after.agents(None) {
+        let old = before.agent(agent.id);
+        for (at, replica) in agent.replicas.iter().enumerate() {
+            let then = old.map_or(0, |old| old.replicas[at].epoch);
+            assert!(replica.epoch >= then, "{agent:?} was {old:?}");
+        }
+    }
+    for placement in after.placements.values() {
+        if before.placement(placement.id).is_none() {
+            let id = placement.replica;
+            let then = before.agent(id.agent).and_then(|agent| agent.replica(id.ordinal));
+            let then = then.map_or(0, |replica| replica.epoch);
+            assert!(placement.epoch > then, "{placement:?}");
+        }
     }
 }
 
@@ -316,10 +346,11 @@ fn nobody_is_lost_by_silence_while_the_breaker_is_open(before: &State, after: &S
 
 /// Whoever is placed anew is so in a container that takes agents.
 fn no_agent_is_placed_where_none_is_taken(before: &State, after: &State) {
-    for agent in after.agents(None).filter(|agent| agent.epoch == after.revision()) {
-        let into = agent.container.and_then(|id| before.container(id));
+    let fresh = |placement: &&std::sync::Arc<crate::model::Placement>| placement.epoch == after.revision();
+    for placement in after.placements.values().filter(fresh) {
+        let into = before.container(placement.container);
         let takes = into.is_none_or(|c| c.cordoned.is_none() && c.health != HealthStatus::Unhealthy);
-        assert!(takes, "{agent:?}");
+        assert!(takes, "{placement:?}");
     }
 }
 
@@ -378,6 +409,7 @@ fn one_run(
         }
         prop_assert!(state.now() >= before.now());
         exclusive_agents_moved_safely(&before, &state, &proposal.command);
+        epochs_only_grow(&before, &state);
         nobody_is_lost_by_silence_while_the_breaker_is_open(&before, &state, &proposal.command);
         no_agent_is_placed_where_none_is_taken(&before, &state);
         a_record_s_token_opens_no_other(&before, &state, &proposal.command, &reply);

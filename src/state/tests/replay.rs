@@ -45,6 +45,8 @@ fn same_objects(one: &State, other: &State) -> bool {
         && one.config_bytes == other.config_bytes
         && one.containers == other.containers
         && one.agents == other.agents
+        && one.placements == other.placements
+        && one.next_placement == other.next_placement
         && one.engines == other.engines
         && one.tokens == other.tokens
         && one.join_tokens == other.join_tokens

@@ -236,6 +236,7 @@ impl Runner {
                         Ok(())
                     }
                     Ok(FromManager::Echo { number }) => link.send(&FromRunner::Echo { number }).await,
+                    Ok(FromManager::Spec { .. } | FromManager::Desired { last: false, .. }) => Ok(()),
                     Ok(FromManager::Desired { revision, .. }) => {
                         self.applied = revision;
                         Ok(())
@@ -325,7 +326,7 @@ fn hello(name: &str, boot: u64, chosen: bool) -> Result<Hello, Failure> {
             interpreters: words(&[("bash", "5.2.15"), ("perl", "5.36.0"), ("python3", "3.11.2")]),
             ..Assessment::default()
         }),
-        agents: Vec::new(),
+        placements: Vec::new(),
     })
 }
 
