@@ -352,9 +352,9 @@ async fn a_runner_that_no_manager_understands_keeps_its_agents_and_tries_again()
     let (mut peer, _) = manager.session(NEVER).await;
     let id = AgentId(1);
     let agent = at_least_once(shell(1, 40, "echo $$ > pid; sleep 1000"));
+    let home = home_of(dir.path(), &agent);
     peer.desire(50, &[agent]).await;
     peer.report(id, AgentState::Running).await;
-    let home = dir.path().join("runner/agents").join(id.to_string());
     let pid = pid_in(&home.join("pid")).await;
     drop(peer);
 
