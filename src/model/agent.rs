@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AgentId, Constraints, Generation, Labels, Millis, Name, Replica, ReplicaId, Resources, Revision,
+    named::named,
 };
 
 const MAX_ARGS: usize = 256;
@@ -81,7 +82,7 @@ pub enum DisconnectPolicy {
 
 /// What to run, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct AgentSpec {
     /// Unique among agents.
     pub name: Name,
@@ -122,6 +123,21 @@ pub struct AgentSpec {
     #[serde(default = "default_grace")]
     pub stop_grace_seconds: u64,
 }
+
+named!(
+    AgentSpec,
+    omit & [
+        "args",
+        "env",
+        "working_dir",
+        "labels",
+        "resources",
+        "constraints",
+        "strategy",
+        "restart",
+        "on_disconnect"
+    ]
+);
 
 fn default_replicas() -> u32 {
     1
@@ -222,6 +238,7 @@ impl AgentState {
 
 /// An agent in the registry. Where its replicas are stands in their placements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Agent {
     /// The agent's id.
     pub id: AgentId,
@@ -238,6 +255,8 @@ pub struct Agent {
     /// Log time of its deployment.
     pub deployed_at: Millis,
 }
+
+named!(Agent, omit & []);
 
 impl Agent {
     /// A replica by its ordinal.

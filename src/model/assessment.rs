@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Resources;
+use super::{Resources, named::named};
 
 /// What constraints call a declared capability: `capability/NAME`.
 const CAPABILITY: &str = "capability/";
@@ -41,10 +41,12 @@ const DISK_STEPS: u64 = 20;
 
 /// What a container has, as far as its runner can tell from inside.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Assessment {
     /// Which look of this start of the runner it comes from; grows.
     pub number: u64,
     /// The kernel's release, such as `6.1.0`.
+    #[serde(default)]
     pub kernel: String,
     /// Processors that the runner may run on.
     pub cpus: u32,
@@ -59,12 +61,27 @@ pub struct Assessment {
     /// What of it the runner may still fill, in bytes.
     pub disk_free_bytes: u64,
     /// The GPUs whose devices are there, in words. None is an answer too.
+    #[serde(default)]
     pub gpus: Vec<String>,
     /// The interpreters on the runner's `PATH`, and their versions; empty where one does not tell.
+    #[serde(default)]
     pub interpreters: BTreeMap<String, String>,
     /// What the runner's configuration says that the container can do.
+    #[serde(default)]
     pub declared: Vec<String>,
 }
+
+named!(
+    Assessment,
+    omit & [
+        "kernel",
+        "cpu_limit_millis",
+        "memory_limit_bytes",
+        "gpus",
+        "interpreters",
+        "declared"
+    ]
+);
 
 impl Assessment {
     /// Whether `name` can be a declared capability: what a selector's key may be made of, and short.

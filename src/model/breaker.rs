@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Millis, Revision};
+use super::{Millis, Revision, named::named};
 
 /// Whether silence means anything just now.
 ///
@@ -10,6 +10,7 @@ use super::{Millis, Revision};
 /// hangs, a network full of something else. While the breaker is open no silence makes a container lost,
 /// so that nothing is moved; proof of death counts as ever.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Breaker {
     /// Why it is open; `None` while it is closed.
     pub open: Option<MassSilence>,
@@ -20,8 +21,11 @@ pub struct Breaker {
     pub version: Revision,
 }
 
+named!(Breaker, omit & ["open"]);
+
 /// What opened the breaker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct MassSilence {
     /// How many had fallen silent.
     pub silent: u32,
@@ -31,7 +35,10 @@ pub struct MassSilence {
     /// was seen.
     pub since: Revision,
     /// Why, for a person to read.
+    #[serde(default)]
     pub reason: String,
     /// Log time of the opening.
     pub at: Millis,
 }
+
+named!(MassSilence, omit & ["reason"]);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::{Millis, Name, Revision};
+use super::{Millis, Name, Revision, named::named};
 
 /// The largest config value, in bytes.
 pub const MAX_CONFIG_BYTES: usize = 256 * 1024;
@@ -14,6 +14,7 @@ pub const MAX_CONTENT_TYPE_BYTES: usize = 256;
 
 /// A config with its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Config {
     /// The config's name.
     pub name: Name,
@@ -28,3 +29,5 @@ pub struct Config {
     /// Log time of the last put.
     pub updated_at: Millis,
 }
+
+named!(Config, omit & []);

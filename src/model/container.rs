@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Adoption, Assessment, ContainerId, EngineId, JoinTokenId, Labels, Millis, Name, Networks, Revision,
+    named::named,
 };
 
 /// Where a container stands in its life.
@@ -29,7 +30,7 @@ pub enum ContainerState {
 /// CPU and memory: what a container can host in all, or what an agent needs. The order is that of keys;
 /// [`Resources::fits`] says what is enough.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct Resources {
     /// Thousandths of a core.
     #[serde(default)]
@@ -38,6 +39,8 @@ pub struct Resources {
     #[serde(default)]
     pub memory_bytes: u64,
 }
+
+named!(Resources, omit & ["cpu_millis", "memory_bytes"]);
 
 impl Resources {
     /// Both together, saturating.
@@ -80,7 +83,7 @@ impl fmt::Display for Resources {
 
 /// What the runner found out about its container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct Capabilities {
     /// Operating system and architecture, such as `linux/x86_64`.
     #[serde(default)]
@@ -89,6 +92,8 @@ pub struct Capabilities {
     #[serde(default)]
     pub runner: String,
 }
+
+named!(Capabilities, omit & ["platform", "runner"]);
 
 /// A container's place on a watched engine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -116,6 +121,7 @@ pub enum HealthStatus {
 
 /// A container in the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Container {
     /// Stays the same across addresses, sessions and restarts.
     pub id: ContainerId,
@@ -124,13 +130,16 @@ pub struct Container {
     /// Where it stands.
     pub state: ContainerState,
     /// Why it is in this state, for a person to read.
+    #[serde(default)]
     pub reason: String,
     /// Proven unable to act: its engine reported it dead, or its runner has stopped its exclusive
     /// agents by its own clock. Only then may an exclusive agent be replaced.
+    #[serde(default)]
     pub fenced: bool,
     /// Why an operator wants no new agents in it; those that run there stay. Outlives sessions and states.
     pub cordoned: Option<String>,
     /// The revision at which it last stopped being ready; zero while it is ready or has no runner.
+    #[serde(default)]
     pub silent_since: Revision,
     /// Its place on a watched engine, if it was found on one or its runner named one.
     pub engine: Option<EngineRef>,
@@ -146,14 +155,19 @@ pub struct Container {
     /// The image it was started from.
     pub image: Option<String>,
     /// The networks of its engine that it is connected to.
+    #[serde(default)]
     pub networks: Networks,
     /// What its engine's health check says.
+    #[serde(default)]
     pub health: HealthStatus,
     /// Labels of the runner's configuration and the engine.
+    #[serde(default)]
     pub labels: Labels,
     /// What the runner found out about it.
+    #[serde(default)]
     pub capabilities: Capabilities,
     /// What it can host in all.
+    #[serde(default)]
     pub resources: Resources,
     /// What this start of its runner found when it looked; `None` until it has.
     pub assessment: Option<Arc<Assessment>>,
@@ -162,19 +176,50 @@ pub struct Container {
     pub adoption: Option<Adoption>,
     /// Whether a runner holds a certificate for this id. An id belongs to one runner for ever: who
     /// takes the record over gets another id, so that the old certificate opens nothing.
+    #[serde(default)]
     pub enrolled: bool,
     /// Changes with each start of its runner; a report from an earlier start is refused. Zero when
     /// no runner is known to live.
+    #[serde(default)]
     pub boot: u64,
     /// The revision at which this start of its runner first connected; zero without one.
+    #[serde(default)]
     pub started: Revision,
     /// The revision at which its session was opened; zero without a runner.
+    #[serde(default)]
     pub connected: Revision,
     /// The revision of its last change.
     pub version: Revision,
     /// Log time of its registration.
     pub registered_at: Millis,
 }
+
+named!(
+    Container,
+    omit & [
+        "reason",
+        "fenced",
+        "cordoned",
+        "silent_since",
+        "engine",
+        "engine_container",
+        "address",
+        "fingerprint",
+        "invited",
+        "image",
+        "networks",
+        "health",
+        "labels",
+        "capabilities",
+        "resources",
+        "assessment",
+        "adoption",
+        "enrolled",
+        "boot",
+        "started",
+        "connected"
+    ]
+);
 
 impl Container {
     /// The join tokens that let a runner into this record alone.
@@ -211,6 +256,7 @@ pub enum FoundState {
 
 /// What an engine told about one labelled container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Found {
     /// The id a new record gets; fixed by the proposer.
     pub id: ContainerId,
@@ -221,6 +267,7 @@ pub struct Found {
     /// The image it was started from.
     pub image: String,
     /// The container's labels.
+    #[serde(default)]
     pub labels: Labels,
     /// The networks it is connected to; `None` when this news says nothing of them.
     pub networks: Option<Networks>,
@@ -229,5 +276,8 @@ pub struct Found {
     /// What the engine says of its process.
     pub state: FoundState,
     /// The engine's own words, such as `exited (137)`.
+    #[serde(default)]
     pub detail: String,
 }
+
+named!(Found, omit & ["networks", "health", "labels", "detail"]);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cidr, ContainerId, Millis, Name, Revision, ScanId};
+use super::{Cidr, ContainerId, Millis, Name, Revision, ScanId, named::named};
 
 /// Addresses that one scan looks at, at most.
 pub const MAX_SCANNED: u128 = 1 << 16;
@@ -188,22 +188,26 @@ pub struct ScanCount {
 
 /// A scan of some networks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Scan {
     /// Its id.
     pub id: ScanId,
     /// What it looks at.
     pub plan: ScanPlan,
     /// Whether the configuration asked for it, and not an operator.
+    #[serde(default)]
     pub scheduled: bool,
     /// Where it stands.
     pub state: ScanState,
     /// Why, for a person to read.
+    #[serde(default)]
     pub reason: String,
     /// How far it is.
     pub count: ScanCount,
     /// The term of the leader that runs or ran it; zero before one did.
     pub term: u64,
     /// The candidates it saw so far; empty once it is over.
+    #[serde(default)]
     pub seen: Vec<ContainerId>,
     /// The revision that asked for it: scans are run in this order.
     pub asked: Revision,
@@ -215,8 +219,11 @@ pub struct Scan {
     pub ended_at: Option<Millis>,
 }
 
+named!(Scan, omit & ["scheduled", "reason", "seen", "ended_at"]);
+
 /// A runner without a token that a scan met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Met {
     /// The id a new record gets; fixed by the proposer.
     pub id: ContainerId,
@@ -227,6 +234,8 @@ pub struct Met {
     /// SHA-256 of the certificate it showed, 64 hexadecimal digits.
     pub fingerprint: String,
 }
+
+named!(Met, omit & []);
 
 /// What kind of thing a scan met that is neither a runner of ours nor nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -242,18 +251,22 @@ pub enum FindingKind {
 
 /// Something that a scan met and that somebody should know of. Nothing is done with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Finding {
     /// Where.
     pub address: SocketAddr,
     /// What.
     pub kind: FindingKind,
     /// What exactly, for a person to read.
+    #[serde(default)]
     pub detail: String,
     /// The last scan that met it.
     pub scan: ScanId,
     /// Log time of that.
     pub seen_at: Millis,
 }
+
+named!(Finding, omit & ["detail"]);
 
 #[cfg(test)]
 mod tests {

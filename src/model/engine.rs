@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{EngineId, Millis, Name, Revision};
+use super::{EngineId, Millis, Name, Revision, named::named};
 
 /// Why a text is not an engine's address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +102,7 @@ pub enum EngineState {
 
 /// An engine in the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Engine {
     /// The engine's id.
     pub id: EngineId,
@@ -112,12 +113,15 @@ pub struct Engine {
     /// Whether it answers.
     pub state: EngineState,
     /// Why it is in this state.
+    #[serde(default)]
     pub reason: String,
     /// The revision of its last change.
     pub version: Revision,
     /// Log time of its addition.
     pub added_at: Millis,
 }
+
+named!(Engine, omit & ["reason"]);
 
 #[cfg(test)]
 mod tests {

@@ -4,20 +4,27 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::named::named;
+
 /// A manager's id. Allocated from the log and never given out twice.
 pub type ManagerId = u64;
 
 /// Where a manager is reached, each as `host:port`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct PeerInfo {
     /// Other managers dial this (mutual TLS).
+    #[serde(default)]
     pub peer: String,
     /// Clients use this (HTTP API).
+    #[serde(default)]
     pub api: String,
     /// Runners dial this (sessions).
+    #[serde(default)]
     pub session: String,
 }
+
+named!(PeerInfo, omit & ["peer", "api", "session"]);
 
 impl fmt::Display for PeerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,6 +38,7 @@ impl fmt::Display for PeerInfo {
 
 /// A manager as the cluster's membership holds it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Member {
     /// Where it is reached.
     pub info: PeerInfo,
@@ -39,3 +47,5 @@ pub struct Member {
     /// its old id.
     pub incarnation: u64,
 }
+
+named!(Member, omit & []);

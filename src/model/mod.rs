@@ -19,6 +19,7 @@ mod id;
 mod label;
 mod manager;
 mod name;
+pub mod named;
 mod neighbours;
 mod network;
 mod placement;

@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     AgentId, AgentSpec, AgentState, Assessment, Capabilities, ContainerId, Generation, Labels, ManagerId,
     Name, PeerInfo, PlacementId, PlacementRole, ReplicaId, Resources, Revision, Sample, Versions,
+    named::named,
 };
 
 /// The versions of these types that are spoken here.
-pub const PROTOCOL: Versions = Versions::only(4);
+pub const PROTOCOL: Versions = Versions::only(5);
 
 /// Placements in one part of a list, at most.
 pub const LIST_PART: usize = 1_000;
@@ -84,6 +85,7 @@ pub enum FromRunner {
 
 /// Who a runner is, said at the start of each session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Hello {
     /// The container's name.
     pub name: Name,
@@ -92,16 +94,32 @@ pub struct Hello {
     /// The engine's own id of the container the runner finds itself in.
     pub engine_container: Option<String>,
     /// Labels of the runner's configuration.
+    #[serde(default)]
     pub labels: Labels,
     /// What the runner found out.
+    #[serde(default)]
     pub capabilities: Capabilities,
     /// What the container can host.
+    #[serde(default)]
     pub resources: Resources,
     /// What the runner found when it last looked, if it has looked yet.
     pub assessment: Option<Assessment>,
     /// The placements the runner holds right now, so that the manager's picture is made whole at once.
+    #[serde(default)]
     pub placements: Vec<PlacementReport>,
 }
+
+named!(
+    Hello,
+    omit & [
+        "engine_container",
+        "labels",
+        "capabilities",
+        "resources",
+        "assessment",
+        "placements"
+    ]
+);
 
 /// What the runner observed of one placement under one epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

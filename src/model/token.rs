@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{JoinTokenId, Millis, Name, Revision, TokenId};
+use super::{JoinTokenId, Millis, Name, Revision, TokenId, named::named};
 
 /// SHA-256 of a token's secret half.
 pub type SecretHash = [u8; 32];
@@ -23,6 +23,7 @@ pub enum Role {
 
 /// An API token as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Token {
     /// The public half.
     pub id: TokenId,
@@ -38,6 +39,8 @@ pub struct Token {
     pub version: Revision,
 }
 
+named!(Token, omit & ["expires_at"]);
+
 /// What may join with a join token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,6 +53,7 @@ pub enum JoinRole {
 
 /// A join token as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct JoinToken {
     /// The public half.
     pub id: JoinTokenId,
@@ -64,3 +68,5 @@ pub struct JoinToken {
     /// The revision of its last change.
     pub version: Revision,
 }
+
+named!(JoinToken, omit & ["expires_at", "uses_left"]);
