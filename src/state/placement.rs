@@ -184,7 +184,7 @@ impl State {
         }
     }
 
-    fn put_placement(&mut self, placement: Placement) {
+    pub(super) fn put_placement(&mut self, placement: Placement) {
         let placement = Arc::new(placement);
         self.index.note_placement(&placement, self.asked(&placement));
         self.placements.insert(placement.id, placement);

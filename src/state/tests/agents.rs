@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Desired, DisconnectPolicy};
+use crate::model::{Desired, DisconnectPolicy, Placement, PlacementRole};
 
 fn lenient(spec: &mut AgentSpec) {
     spec.on_disconnect = DisconnectPolicy::AtLeastOnce;
@@ -322,4 +322,63 @@ fn a_report_of_another_generation_or_placement_changes_nothing() {
     }
     bench.say(1, 1, seen).unwrap();
     assert_eq!(bench.agent(1).state, AgentState::Running);
+}
+
+/// No command makes such placements yet; the state and its invariants know them.
+#[test]
+fn a_replica_has_one_active_placement_and_others_are_not_it() {
+    let mut bench = placed(|_| {});
+    bench.ready(2);
+    let active = bench.state.active(replica(1)).unwrap().clone();
+    let with = |role, epoch| {
+        let mut state = bench.state.clone();
+        let id = state.next_placement;
+        state.next_placement.0 += 1;
+        state.put_placement(Placement {
+            id,
+            container: ContainerId(2),
+            role,
+            epoch,
+            ..(*active).clone()
+        });
+        (state, id)
+    };
+    let (two, _) = with(PlacementRole::Active, active.epoch);
+    let violation = two.check().unwrap_err().to_string();
+    assert!(violation.contains("not the only active one"), "{violation}");
+    let (later, _) = with(PlacementRole::Outgoing, active.epoch);
+    later.check().unwrap_err();
+
+    for (role, epoch) in [
+        (PlacementRole::Incoming, 0),
+        (PlacementRole::Outgoing, active.epoch - 1),
+    ] {
+        let (mut state, other) = with(role, epoch);
+        state.check().unwrap();
+        assert_eq!(state.active(replica(1)), Some(&active));
+        let kept = |state: &State| {
+            (
+                state.replica(replica(1)),
+                state.agent(AgentId(1)).unwrap().replicas.clone(),
+            )
+        };
+        let before = kept(&state);
+        // It is fenced away with its container, and the replica goes on.
+        let version = state.container(ContainerId(2)).unwrap().version;
+        let lost = Command::Container(ContainerCommand::Judge {
+            id: ContainerId(2),
+            version,
+            term: TERM,
+            state: ContainerState::Lost,
+            fenced: true,
+            reason: "silent".into(),
+        });
+        let revision = state.revision() + 1;
+        state
+            .apply(revision, TERM, &super::property::unkeyed(&lost))
+            .result
+            .unwrap();
+        state.check().unwrap();
+        assert_eq!((state.placement(other), kept(&state)), (None, before));
+    }
 }
