@@ -117,7 +117,13 @@ pub(super) async fn deploy(State(app): State<App>, request: Request) -> Result<R
     resource::create::<Agent, AgentSpec>(&app, request, |spec, id| {
         spec.check()?;
         let name = spec.name.clone();
-        Ok((name, Command::Agent(AgentCommand::Deploy { id, spec })))
+        Ok((
+            name,
+            Command::Agent(AgentCommand::Deploy {
+                id,
+                spec: Arc::new(spec),
+            }),
+        ))
     })
     .await
     .map_err(|problem| problem.recoded(Constraints::REFUSED, Code::InvalidSpec))

@@ -96,7 +96,7 @@ fn deployed(spec: &AgentSpec) {
     );
     applied(Command::Agent(AgentCommand::Deploy {
         id: AgentId(1),
-        spec: spec.clone(),
+        spec: spec.clone().into(),
     }));
 }
 

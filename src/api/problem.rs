@@ -262,6 +262,7 @@ impl From<ProposeError> for Problem {
             ProposeError::Unknown(_) => Code::OutcomeUnknown,
             ProposeError::Overloaded => Code::Overloaded,
             ProposeError::Stopping => Code::Stopping,
+            ProposeError::TooLarge { .. } => Code::TooLarge,
         };
         Self::new(code, error.to_string())
     }

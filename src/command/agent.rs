@@ -1,5 +1,7 @@
 //! Commands about agents and their placements.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::Condition;
@@ -14,8 +16,8 @@ pub enum AgentCommand {
     Deploy {
         /// The id it gets.
         id: AgentId,
-        /// What to run.
-        spec: AgentSpec,
+        /// What to run. Shared: nobody who proposes, replicates or applies it copies it.
+        spec: Arc<AgentSpec>,
     },
     /// Sets what the operator wants.
     SetDesired {

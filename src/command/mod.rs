@@ -38,6 +38,14 @@ pub struct Proposal {
     pub command: Command,
 }
 
+impl Proposal {
+    /// How many bytes it takes in the log and between managers. Admission and batches go by it.
+    pub fn bytes(&self) -> usize {
+        // What has no form can't be proposed either.
+        postcard::experimental::serialized_size(self).unwrap_or(usize::MAX)
+    }
+}
+
 impl std::fmt::Display for Proposal {
     /// For logs: the family, never the content, which may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,5 +1,6 @@
 //! What can go wrong between a request and the log. Unknown is not failed.
 
+use super::handle::MAX_PROPOSAL_BYTES;
 use crate::model::{ManagerId, Revision};
 
 /// Why a proposal has no reply.
@@ -19,6 +20,14 @@ pub enum ProposeError {
     /// This manager is stopping. It had no effect.
     #[error("this manager is stopping; nothing was changed, ask another one")]
     Stopping,
+    /// It can't be replicated. It had no effect.
+    #[error(
+        "the change takes {bytes} bytes, and the log takes {MAX_PROPOSAL_BYTES} at most; nothing was changed, make it smaller"
+    )]
+    TooLarge {
+        /// What it takes.
+        bytes: usize,
+    },
 }
 
 /// Why a read has no state to show.

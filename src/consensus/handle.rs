@@ -19,11 +19,11 @@ use tokio::{
 use super::{
     error::{MembershipError, ProposeError, ReadError},
     figures::Figures,
-    proposer::weight,
 };
 use crate::{
     command::{Command, Proposal, Reply, RequestKey},
     model::{ManagerId, Member, Millis, PeerInfo, Revision},
+    peers::MAX_FRAME_BYTES,
     state::State,
 };
 
@@ -33,6 +33,20 @@ pub const DEADLINE: Duration = Duration::from_secs(2);
 /// Bytes of proposals that one manager holds at most.
 pub(super) const PROPOSAL_BYTES: usize = 64 << 20;
 
+/// Entries that are replicated together at most.
+pub(super) const ENTRIES_TOGETHER: u64 = 128;
+
+/// Bytes of one proposal at most. Entries travel together in one frame: were they larger, followers could not be
+/// sent what was committed.
+pub const MAX_PROPOSAL_BYTES: usize = 500 << 10;
+
+/// Room in a frame of entries for what is not a proposal, for each.
+const ENTRY_HEAD: usize = 1 << 10;
+const _: () = assert!(ENTRIES_TOGETHER as usize * (MAX_PROPOSAL_BYTES + ENTRY_HEAD) < MAX_FRAME_BYTES);
+
+/// What a proposal takes in memory besides its own bytes, about.
+const PENDING_BYTES: usize = 256;
+
 /// Reads that wait for a round at most.
 pub(super) const READ_QUEUE: usize = 16 * 1024;
 
@@ -40,6 +54,8 @@ pub(super) const READ_QUEUE: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Pending {
     pub proposal: Proposal,
+    /// Of the proposal, in a frame.
+    pub bytes: usize,
     pub deadline: Instant,
     /// An earlier offer may have had its effect.
     pub uncertain: bool,
@@ -171,7 +187,12 @@ impl Consensus {
             key,
             command,
         };
-        let size = u32::try_from(weight(&proposal)).unwrap_or(u32::MAX);
+        let bytes = proposal.bytes();
+        if bytes > MAX_PROPOSAL_BYTES {
+            return Err(ProposeError::TooLarge { bytes });
+        }
+        // Far below u32::MAX.
+        let size = (bytes + PENDING_BYTES) as u32;
         let places = self.shared.places.clone();
         let place = places
             .try_acquire_many_owned(size)
@@ -180,6 +201,7 @@ impl Consensus {
         let deadline = began + DEADLINE;
         let pending = Pending {
             proposal,
+            bytes,
             deadline,
             uncertain: false,
             answer,

@@ -41,7 +41,7 @@ pub use self::{
     begin::First,
     core::Clock,
     error::{MembershipError, ProposeError, ReadError},
-    handle::{Consensus, DEADLINE, Leadership, ManagerStatus, Status},
+    handle::{Consensus, DEADLINE, Leadership, MAX_PROPOSAL_BYTES, ManagerStatus, Status},
     runtime::Runtime,
     start::{Options, RaftSettings, Running, StartError, Stores},
     status::{Fatal, Halt},

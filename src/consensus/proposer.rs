@@ -24,14 +24,14 @@ use super::{
     questions::{ForwardError, Propose},
 };
 use crate::{
-    command::{Command, ConfigCommand, Proposal, Reply},
+    command::{Proposal, Reply},
     peers::AskError,
 };
 
 /// Proposals that travel together at most.
 const BATCH: usize = 512;
 
-/// Bytes that travel together at most, by [`weight`].
+/// Bytes that travel together at most.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// Batches on their way to another leader at most; what comes meanwhile travels together.
@@ -39,15 +39,6 @@ const UNDER_WAY: usize = 3;
 
 /// How long the answer of a leader may take beyond the deadline of the proposals themselves.
 const MARGIN: Duration = Duration::from_millis(200);
-
-/// About how many bytes a proposal holds.
-pub(super) fn weight(proposal: &Proposal) -> usize {
-    let content = match &proposal.command {
-        Command::Config(ConfigCommand::Put { value, .. }) => value.len(),
-        _ => 1024,
-    };
-    content + 256
-}
 
 /// Drains what waits and carries it on, until the handle is gone.
 pub(super) async fn run(core: Arc<Core>, mut queue: mpsc::UnboundedReceiver<Pending>) {
@@ -90,7 +81,7 @@ pub(super) async fn run(core: Arc<Core>, mut queue: mpsc::UnboundedReceiver<Pend
 fn by_bytes(pending: Vec<Pending>) -> Vec<Vec<Pending>> {
     let (mut batches, mut bytes) = (vec![Vec::new()], 0);
     for one in pending {
-        let size = weight(&one.proposal);
+        let size = one.bytes;
         if bytes > 0 && bytes + size > BATCH_BYTES {
             batches.push(Vec::new());
             bytes = 0;

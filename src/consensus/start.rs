@@ -20,7 +20,7 @@ use super::{
     begin::{self, First},
     core::{Clock, Core, register},
     figures::{Figures, count_objects},
-    handle::{Consensus, PROPOSAL_BYTES, READ_QUEUE, Shared, Status},
+    handle::{Consensus, ENTRIES_TOGETHER, PROPOSAL_BYTES, READ_QUEUE, Shared, Status},
     log_store::{LogStore, OpenError},
     membership,
     network::Network,
@@ -264,8 +264,7 @@ fn raft_config(settings: &RaftSettings) -> Config {
         // tells apart. Nor does it know what was committed, which reads need.
         enable_leader_restore: Some(false),
         install_snapshot_timeout: 60_000,
-        // With the largest config each, still well below a peer frame's bound.
-        max_payload_entries: 128,
+        max_payload_entries: ENTRIES_TOGETHER,
         ..Config::default()
     }
 }

@@ -27,7 +27,7 @@ use crate::{
 const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Containers told of in one entry: keeps an entry well below the log's row size.
-const BATCH: usize = 32;
+const BATCH: usize = 12;
 
 /// Entries of one list on their way at once.
 const AT_ONCE: usize = 4;

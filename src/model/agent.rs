@@ -148,6 +148,22 @@ fn default_grace() -> u64 {
 }
 
 impl AgentSpec {
+    /// About how many bytes of memory it takes. Every version of this program must count the same for the same
+    /// spec, as the cluster's bound is decided by it: a field that is added counts from a cluster version on.
+    pub fn bytes(&self) -> u64 {
+        let text = |text: &str| (size_of::<String>() + text.len()) as u64;
+        let args: u64 = self.args.iter().map(|arg| text(arg)).sum();
+        let env: u64 = self.env.iter().map(|(key, value)| text(key) + text(value)).sum();
+        let labels: u64 = self
+            .labels
+            .iter()
+            .map(|(key, value)| text(key) + text(value))
+            .sum();
+        let fixed = [self.name.as_str(), &self.command, self.constraints.as_str()];
+        let fixed = fixed.into_iter().chain(self.working_dir.as_deref());
+        args + env + labels + fixed.map(text).sum::<u64>()
+    }
+
     /// Checks what the types can't say.
     ///
     /// # Errors

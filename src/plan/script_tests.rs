@@ -224,7 +224,10 @@ impl Play {
             spec.on_disconnect = DisconnectPolicy::AtLeastOnce;
         }
         let id = AgentId(self.bench.revision + 1);
-        self.apply(Command::Agent(AgentCommand::Deploy { id, spec }));
+        self.apply(Command::Agent(AgentCommand::Deploy {
+            id,
+            spec: spec.into(),
+        }));
     }
 
     fn desire(&mut self, name: &str, desired: Desired) {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Reports of one proposal, at most.
-pub(super) const BATCH: usize = 512;
+pub(super) const BATCH: usize = 200;
 
 /// Characters of a reason that are passed on; apply keeps no more.
 const REASON: usize = 512;

@@ -45,7 +45,7 @@ impl State {
         }
     }
 
-    fn deploy(&mut self, id: AgentId, spec: &AgentSpec) -> Decision {
+    fn deploy(&mut self, id: AgentId, spec: &Arc<AgentSpec>) -> Decision {
         room(self.agents.len(), MAX_AGENTS, "agents")?;
         if self.index.agent_names.contains_key(&spec.name) || self.agents.contains_key(&id) {
             return Err(Rejection::Exists {
@@ -59,10 +59,11 @@ impl State {
                 spec.replicas
             )));
         }
+        self.room_for_spec(0, spec.bytes())?;
         let replicas = (0..spec.replicas).map(|_| Replica::default()).collect();
         self.put_agent(Agent {
             id,
-            spec: Arc::new(spec.clone()),
+            spec: Arc::clone(spec),
             generation: 1,
             desired: Desired::Running,
             replicas,
@@ -126,7 +127,9 @@ impl State {
         agent.version = self.revision;
         self.index.agent_names.insert(agent.spec.name.clone(), agent.id);
         let replicas = agent.replica_ids();
-        self.agents.insert(agent.id, Arc::new(agent));
+        self.index.spec_bytes += agent.spec.bytes();
+        let old = self.agents.insert(agent.id, Arc::new(agent));
+        self.index.spec_bytes -= old.map_or(0, |old| old.spec.bytes());
         replicas.for_each(|id| self.note_pending(id));
     }
 
@@ -136,6 +139,7 @@ impl State {
             return;
         };
         self.index.agent_names.remove(&old.spec.name);
+        self.index.spec_bytes -= old.spec.bytes();
         old.replica_ids().for_each(|id| self.note_pending(id));
     }
 

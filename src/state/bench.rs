@@ -226,7 +226,7 @@ impl StateBench {
         change(&mut spec);
         self.apply(Command::Agent(AgentCommand::Deploy {
             id: AgentId(id),
-            spec,
+            spec: spec.into(),
         }))
     }
 

@@ -51,7 +51,9 @@ use crate::{
 };
 
 pub use self::invariants::Violation;
-pub use self::quota::{MAX_AGENTS, MAX_CONFIG_TOTAL_BYTES, MAX_CONTAINERS, MAX_ENGINES, MAX_TOKENS};
+pub use self::quota::{
+    MAX_AGENTS, MAX_CONFIG_TOTAL_BYTES, MAX_CONTAINERS, MAX_ENGINES, MAX_SPEC_TOTAL_BYTES, MAX_TOKENS,
+};
 pub use self::{
     changes::{Changes, Counts},
     discovery::{MAX_CANDIDATES, MAX_FINDINGS, MAX_SCANS_UNDER_WAY},
@@ -109,6 +111,8 @@ struct Index {
     container_names: OrdMap<Name, ContainerId>,
     engine_containers: OrdMap<String, ContainerId>,
     agent_names: OrdMap<Name, AgentId>,
+    /// The sum of what all specs take.
+    spec_bytes: u64,
     placed: OrdMap<ContainerId, Placed>,
     by_replica: ByReplica,
     pending: OrdSet<ReplicaId>,
@@ -271,6 +275,7 @@ impl State {
         }
         for (id, agent) in &self.agents {
             index.agent_names.insert(agent.spec.name.clone(), *id);
+            index.spec_bytes += agent.spec.bytes();
         }
         for placement in self.placements.values() {
             index.note_placement(placement, self.asked(placement));

@@ -2,6 +2,8 @@
 
 use super::State;
 use crate::command::Rejection;
+#[cfg(doc)]
+use crate::model::AgentSpec;
 
 /// Agents in all.
 pub const MAX_AGENTS: usize = 2_000_000;
@@ -13,6 +15,8 @@ pub const MAX_ENGINES: usize = 1_000;
 pub const MAX_TOKENS: usize = 10_000;
 /// Names and values of all configs together, in bytes.
 pub const MAX_CONFIG_TOTAL_BYTES: u64 = 1 << 30;
+/// The specs of all agents together, in bytes of [`AgentSpec::bytes`].
+pub const MAX_SPEC_TOTAL_BYTES: u64 = 1 << 30;
 
 /// Refuses one more when there are `limit` already.
 pub(super) fn room(count: usize, limit: usize, what: &str) -> Result<(), Rejection> {
@@ -33,6 +37,17 @@ pub(super) fn bounded(text: &str) -> String {
 }
 
 impl State {
+    /// Refuses specs that would be over the bound together, after one changes from `old` to `new` bytes.
+    pub(super) fn room_for_spec(&self, old: u64, new: u64) -> Result<(), Rejection> {
+        let total = self.index.spec_bytes - old + new;
+        if total <= MAX_SPEC_TOTAL_BYTES {
+            return Ok(());
+        }
+        Err(Rejection::Quota(format!(
+            "the specs of all agents together would hold {total} bytes, over the bound of {MAX_SPEC_TOTAL_BYTES}: delete agents first, or make specs smaller"
+        )))
+    }
+
     /// The bytes of all configs after one changes from `old` to `new` bytes.
     pub(super) fn config_bytes_after(&self, old: u64, new: u64) -> Result<u64, Rejection> {
         let total = self.config_bytes - old + new;

@@ -183,7 +183,10 @@ impl Manager {
         let spec = shell(number, 0, script).spec;
         let id = AgentId(number);
         let reply = self
-            .propose(Command::Agent(AgentCommand::Deploy { id, spec }))
+            .propose(Command::Agent(AgentCommand::Deploy {
+                id,
+                spec: spec.into(),
+            }))
             .await;
         assert_eq!(reply.result, Ok(Outcome::AgentDeployed(id)));
         id

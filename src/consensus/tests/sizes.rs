@@ -3,6 +3,10 @@
 use futures::future::join_all;
 
 use super::*;
+use crate::{
+    command::AgentCommand,
+    model::{AgentId, AgentSpec},
+};
 
 /// Entries of a quarter of a megabyte each filled memory and disk until 200,000 of them were there.
 #[tokio::test(flavor = "multi_thread")]
@@ -38,4 +42,65 @@ async fn large_values_make_a_snapshot_due_and_the_log_is_cut() {
     let dir = one.stop(&net).await;
     let again = Manager::start(&net, 1, 101, dir, First::Form([(1, info(1))].into())).await;
     assert_eq!(again.get("k7").await.as_deref(), Some(value.as_str()));
+}
+
+/// An agent whose spec takes about so many bytes.
+fn deploy(n: u64, bytes: usize) -> Command {
+    let mut spec: AgentSpec =
+        serde_json::from_str(&format!(r#"{{"name": "a{n}", "command": "sleep"}}"#)).unwrap();
+    spec.args = vec!["x".repeat(1000); bytes / 1000];
+    Command::Agent(AgentCommand::Deploy {
+        id: AgentId(n),
+        spec: spec.into(),
+    })
+}
+
+/// Every command but a config's counted as a kilobyte: a batch of large specs was over what a frame holds, and was
+/// offered again until all its requests failed; and what the leader had taken could not be replicated.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_specs_through_a_follower_are_replicated() {
+    let net = Net::default();
+    let managers = three(&net).await;
+    let follower = &managers[(leader(&managers) + 1) % managers.len()];
+    let large = MAX_PROPOSAL_BYTES - 4096;
+    let deploys = (0..120).map(|n| follower.consensus.propose(None, deploy(n, large)));
+    let mut taken = 0;
+    for reply in join_all(deploys).await {
+        match reply {
+            Ok(reply) => {
+                assert!(reply.result.is_ok(), "{reply:?}");
+                taken += 1;
+            }
+            // What this manager holds at a time is bounded, and its disk may be slow.
+            Err(ProposeError::Overloaded | ProposeError::Unknown(_) | ProposeError::NotTaken(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(taken > 0);
+    // All of them have all of it, and go on.
+    let revision = follower.consensus.read().await.unwrap().revision();
+    for manager in &managers {
+        eventually("it has caught up", || {
+            manager.consensus.state().revision() >= revision
+        })
+        .await;
+    }
+    follower.put("after", "all").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_never_be_replicated_is_refused_at_the_door() {
+    let net = Net::default();
+    let managers = three(&net).await;
+    for manager in &managers {
+        let refused = manager
+            .consensus
+            .propose(None, deploy(1, MAX_PROPOSAL_BYTES))
+            .await;
+        assert!(
+            matches!(refused, Err(ProposeError::TooLarge { bytes }) if bytes > MAX_PROPOSAL_BYTES),
+            "{refused:?}"
+        );
+    }
+    managers[0].put("after", "all").await.unwrap();
 }

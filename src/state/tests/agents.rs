@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::{Desired, DisconnectPolicy, Placement, PlacementRole};
+use crate::state::MAX_SPEC_TOTAL_BYTES;
 
 fn lenient(spec: &mut AgentSpec) {
     spec.on_disconnect = DisconnectPolicy::AtLeastOnce;
@@ -381,4 +382,34 @@ fn a_replica_has_one_active_placement_and_others_are_not_it() {
         state.check().unwrap();
         assert_eq!((state.placement(other), kept(&state)), (None, before));
     }
+}
+
+#[test]
+fn the_specs_of_all_agents_are_bounded_in_bytes_together() {
+    let mut bench = StateBench::new();
+    let before = bench.state.index.spec_bytes;
+    let large = |spec: &mut AgentSpec| spec.args = vec!["x".repeat(1000); 100];
+    bench.deploy(1, large).unwrap();
+    let one = bench.state.index.spec_bytes - before;
+    assert!(one > 100_000 && one < 120_000, "{one}");
+    assert_eq!(one, bench.state.agent(AgentId(1)).unwrap().spec.bytes());
+
+    // As if there were many of them.
+    let mut full = bench.state.clone();
+    full.index.spec_bytes = MAX_SPEC_TOTAL_BYTES - one;
+    let deploy = |id: u64| {
+        let mut second = crate::state::bench::spec(&format!("a{id}"));
+        large(&mut second);
+        property::unkeyed(&Command::Agent(AgentCommand::Deploy {
+            id: AgentId(id),
+            spec: second.into(),
+        }))
+    };
+    full.apply(100, 1, &deploy(2)).result.unwrap();
+    assert_eq!(full.index.spec_bytes, MAX_SPEC_TOTAL_BYTES);
+    let refused = full.apply(101, 1, &deploy(3)).result;
+    assert!(
+        matches!(&refused, Err(Rejection::Quota(why)) if why.contains("specs")),
+        "{refused:?}"
+    );
 }

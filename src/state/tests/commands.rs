@@ -212,7 +212,10 @@ fn agent() -> impl Strategy<Value = AgentCommand> {
             if !exclusive {
                 spec.on_disconnect = DisconnectPolicy::AtLeastOnce;
             }
-            AgentCommand::Deploy { id: AgentId(n), spec }
+            AgentCommand::Deploy {
+                id: AgentId(n),
+                spec: spec.into(),
+            }
         });
     let desired = proptest::sample::select(vec![Desired::Running, Desired::Stopped, Desired::Removed]);
     let report = (id(), revision(), agent_state()).prop_map(|(n, epoch, state)| PlacementReport {
