@@ -68,11 +68,13 @@ pub(super) async fn approve(State(app): State<App>, request: Request) -> Result<
     let condition = precondition::for_change(call.headers())?;
     let (asked, body) = call.json::<ApproveRequest>().await?;
     let fingerprint = looked_at(&asked.fingerprint)?;
-    let key = call.key(&body)?;
+    let origin = call.origin(&body)?;
     let find = |state: &state::State| state.find_container(&name).map(|known| known.id);
     // A repeat may speak of a name that is no more; only apply knows the answer to the first.
     let (kind, nobody) = (Container::KIND, ContainerId(0));
-    let id = app.resolve(kind, &name, key.is_some(), nobody, find).await?;
+    let id = app
+        .resolve(kind, &name, origin.key.is_some(), nobody, find)
+        .await?;
     let known = app.consensus().state().container(id).cloned();
     let candidate = known.filter(|known| known.state == ContainerState::Candidate);
     let meant = candidate.filter(|candidate| candidate.fingerprint.as_ref() == Some(&fingerprint));
@@ -81,7 +83,7 @@ pub(super) async fn approve(State(app): State<App>, request: Request) -> Result<
         // Refused by apply, unless it repeats what was done.
         None => None,
     };
-    let opened = before_apply(dialled, key.is_some()).map_err(|why| {
+    let opened = before_apply(dialled, origin.key.is_some()).map_err(|why| {
         Problem::new(
             Code::Busy,
             format!("candidate `{name}`: {why}; nothing was changed"),
@@ -94,7 +96,7 @@ pub(super) async fn approve(State(app): State<App>, request: Request) -> Result<
         condition,
     };
     let current = |state: &state::State| resource::current::<Container>(state, id);
-    let accepted = app.write(key, Command::Container(command), current).await;
+    let accepted = app.write(origin, Command::Container(command), current).await;
     let accepted = accepted.map_err(|problem| problem.naming(kind, &name))?;
     let Outcome::JoinTokenCreated(token) = accepted.outcome else {
         return Err(accepted.unexpected());

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     consensus::{Consensus, DEADLINE, ReadError},
-    model::{Millis, Token, TokenId},
+    model::{Millis, Name, Token, TokenId},
     security::{Action, ApiToken},
     state::State,
 };
@@ -35,10 +35,21 @@ const CONFIRM_EVERY: Duration = Duration::from_millis(100);
 const MAX_WAITING: usize = 256;
 
 /// Who calls.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Caller {
     /// The token that was shown.
     pub token: TokenId,
+    /// Its name.
+    pub name: Name,
+}
+
+impl Caller {
+    fn with(token: &Token) -> Self {
+        Self {
+            token: token.id,
+            name: token.name.clone(),
+        }
+    }
 }
 
 /// A linearizable read that all who need one at about the same time share.
@@ -185,7 +196,7 @@ fn may(state: &State, known: &Token, action: Action) -> Result<Caller, Problem> 
         );
         Err(Problem::new(Code::Forbidden, detail))
     } else {
-        Ok(Caller { token: known.id })
+        Ok(Caller::with(known))
     }
 }
 
@@ -233,7 +244,7 @@ impl App {
     }
 
     fn remember(&self, headers: &HeaderMap, known: Arc<Token>) -> Caller {
-        let caller = Caller { token: known.id };
+        let caller = Caller::with(&known);
         if let Some(given) = headers.get(header::AUTHORIZATION) {
             self.verified().keep(given.clone(), known);
         }
@@ -241,7 +252,7 @@ impl App {
     }
 
     /// Whether a caller that was let in may still stay, for streams that last.
-    pub fn still_welcome(&self, caller: Caller, state: &State) -> bool {
+    pub fn still_welcome(&self, caller: &Caller, state: &State) -> bool {
         state
             .token(caller.token)
             .is_some_and(|token| !expired(token, state))
@@ -346,6 +357,7 @@ mod tests {
             let command = Command::Cluster(ClusterCommand::CreateToken(token));
             let proposal = Proposal {
                 at: Millis(1000),
+                by: crate::command::Principal::Manager,
                 key: None,
                 command,
             };

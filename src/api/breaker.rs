@@ -68,13 +68,13 @@ pub(super) async fn lift(State(app): State<App>, request: Request) -> Result<Res
     call.params(&[])?;
     let condition = precondition::for_change(call.headers())?;
     let body = call.bytes(0).await?;
-    let key = call.key(&body)?;
+    let origin = call.origin(&body)?;
     let command = Command::Cluster(ClusterCommand::LiftBreaker { condition });
     let current = |state: &state::State| {
         let breaker = shown(state);
         Some((breaker.version, serde_json::to_value(&breaker).ok()?))
     };
-    let accepted = app.write(key, command, current).await?;
+    let accepted = app.write(origin, command, current).await?;
     let revision = accepted.revision;
     tracing::warn!(token = %call.caller.token, revision, "the breaker was lifted by an operator");
     Ok(accepted.json(StatusCode::OK, &Changed { revision }))

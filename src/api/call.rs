@@ -3,7 +3,7 @@
 //! Handlers take the whole request, so that nothing of it is copied, the body is read only after
 //! the caller was let in, and each refusal is a problem of ours.
 
-use std::str::FromStr;
+use std::{net::IpAddr, str::FromStr};
 
 use axum::{
     body::Body,
@@ -23,7 +23,11 @@ use super::{
     params::Params,
     problem::{Code, Problem},
 };
-use crate::{command::RequestKey, model::Revision, security::Action};
+use crate::{
+    command::{Principal, RequestKey},
+    model::Revision,
+    security::Action,
+};
 
 /// The longest idempotency key, in bytes.
 const MAX_KEY_BYTES: usize = 128;
@@ -37,6 +41,19 @@ pub struct Call {
     pub parts: Parts,
     body: Body,
     limits: Limits,
+}
+
+/// Where a request came from: an extension of it that the server adds.
+#[derive(Debug, Clone, Copy)]
+pub struct From(pub IpAddr);
+
+/// Who asks for a change, and the key that makes it have one effect.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Who, and from where.
+    pub by: Principal,
+    /// The idempotency key, if there is one.
+    pub key: Option<RequestKey>,
 }
 
 impl App {
@@ -63,6 +80,7 @@ impl Call {
         Self {
             caller: Caller {
                 token: crate::model::TokenId(7),
+                name: "ops".parse().expect("a name"),
             },
             parts,
             body: Body::empty(),
@@ -155,6 +173,22 @@ impl Call {
             return Err(Problem::new(Code::InvalidIdempotencyKey, why));
         }
         Ok(())
+    }
+
+    /// Who asks for a change, and the request's key.
+    ///
+    /// # Errors
+    /// As [`key`](Self::key).
+    pub fn origin(&self, body: &[u8]) -> Result<Origin, Problem> {
+        let Caller { token, name } = self.caller.clone();
+        let from = self.parts.extensions.get::<From>().map(|From(address)| *address);
+        let by = Principal::Token {
+            id: token,
+            name,
+            from,
+        };
+        let key = self.key(body)?;
+        Ok(Origin { by, key })
     }
 
     /// The idempotency key, bound to the caller and to what is asked for.
@@ -262,6 +296,21 @@ mod tests {
         }
         let (parts, ()) = builder.body(()).unwrap().into_parts();
         Call::of(parts)
+    }
+
+    #[test]
+    fn a_change_says_who_asks_for_it_and_from_where() {
+        let mut call = call("PUT", "/a", &[]);
+        let by = |call: &Call| call.origin(b"").unwrap().by;
+        let token = |from| Principal::Token {
+            id: TokenId(7),
+            name: "ops".parse().unwrap(),
+            from,
+        };
+        assert_eq!(by(&call), token(None));
+        let from = IpAddr::from([10, 0, 0, 7]);
+        call.parts.extensions.insert(From(from));
+        assert_eq!(by(&call), token(Some(from)));
     }
 
     #[test]

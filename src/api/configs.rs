@@ -101,7 +101,7 @@ pub(super) async fn get(State(app): State<App>, request: Request) -> Result<Resp
     let name: Name = call.name_in(AT)?;
     let params = call.params(GET)?;
     if params.flag("watch")? {
-        return watch::config(app, call.caller, call.headers(), name, &params).await;
+        return watch::config(app, call.caller.clone(), call.headers(), name, &params).await;
     }
     read(&app, &precondition::for_read(call.headers())?, &name, &params).await
 }
@@ -168,7 +168,7 @@ pub(super) async fn put(State(app): State<App>, request: Request) -> Result<Resp
     let condition = precondition::for_write(call.headers())?;
     let content_type = content_type(call.headers())?;
     let value = call.bytes(MAX_CONFIG_BYTES).await?;
-    let key = call.key(&value)?;
+    let origin = call.origin(&value)?;
     let command = Command::Config(ConfigCommand::Put {
         name: name.clone(),
         content_type: content_type.into(),
@@ -176,7 +176,7 @@ pub(super) async fn put(State(app): State<App>, request: Request) -> Result<Resp
         value: Bytes::copy_from_slice(&value),
         condition,
     });
-    let accepted = app.write(key, command, |state| current(state, &name)).await?;
+    let accepted = app.write(origin, command, |state| current(state, &name)).await?;
     let Outcome::ConfigPut { created } = accepted.outcome else {
         return Err(accepted.unexpected());
     };
@@ -249,12 +249,12 @@ pub(super) async fn delete(State(app): State<App>, request: Request) -> Result<R
     call.params(&[])?;
     let condition = precondition::for_change(call.headers())?;
     let body = call.bytes(0).await?;
-    let key = call.key(&body)?;
+    let origin = call.origin(&body)?;
     let command = Command::Config(ConfigCommand::Delete {
         name: name.clone(),
         condition,
     });
-    let accepted = app.write(key, command, |state| current(state, &name)).await?;
+    let accepted = app.write(origin, command, |state| current(state, &name)).await?;
     let revision = accepted.revision;
     Ok(accepted.json(StatusCode::OK, &Changed { revision }))
 }

@@ -67,7 +67,7 @@ pub(super) async fn scan(State(app): State<App>, request: Request) -> Result<Res
     call.params(&[])?;
     precondition::none(call.headers())?;
     let (asked, body) = call.json::<ScanRequest>().await?;
-    let key = call.key(&body)?;
+    let origin = call.origin(&body)?;
     let plan = ScanPlan::new(asked.cidrs, asked.ports)
         .map_err(|error| Problem::new(Code::InvalidField, error.to_string()))?;
     let command = DiscoveryCommand::Scan {
@@ -75,7 +75,7 @@ pub(super) async fn scan(State(app): State<App>, request: Request) -> Result<Res
         plan: plan.clone(),
         scheduled: false,
     };
-    let accepted = app.write(key, Command::Discovery(command), |_| None).await?;
+    let accepted = app.write(origin, Command::Discovery(command), |_| None).await?;
     let Outcome::ScanAsked(id) = accepted.outcome else {
         return Err(accepted.unexpected());
     };
@@ -105,9 +105,9 @@ pub(super) async fn cancel(State(app): State<App>, request: Request) -> Result<R
     call.params(&[])?;
     precondition::none(call.headers())?;
     let body = call.bytes(0).await?;
-    let key = call.key(&body)?;
+    let origin = call.origin(&body)?;
     let command = Command::Discovery(DiscoveryCommand::Cancel { id });
-    let accepted = app.write(key, command, |_| None).await?;
+    let accepted = app.write(origin, command, |_| None).await?;
     let revision = accepted.revision;
     Ok(accepted.json(StatusCode::OK, &Changed { revision }))
 }

@@ -122,7 +122,7 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Res
     }
     let last = watch::last_event(call.headers())?;
     let woken_by = app.consensus().watch_objects();
-    let watch = Watch::new(app.clone(), call.caller, woken_by)?;
+    let watch = Watch::new(app.clone(), call.caller.clone(), woken_by)?;
     let view = app.view(&params).await?;
     let told = last.or(after).unwrap_or(EventId::end_of(view.state.revision()));
     view.state.events(Some(told)).map_err(gone)?;
@@ -240,6 +240,7 @@ mod tests {
             });
             let proposal = Proposal {
                 at: Millis(n * apart),
+                by: crate::command::Principal::Manager,
                 key: None,
                 command,
             };

@@ -118,6 +118,7 @@ fn scanned(asked: ScanRequest) {
 fn applied(command: Command) {
     let proposal = Proposal {
         at: Millis(1),
+        by: crate::command::Principal::Manager,
         key: None,
         command,
     };

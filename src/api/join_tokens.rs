@@ -119,9 +119,9 @@ pub(super) async fn revoke(State(app): State<App>, request: Request) -> Result<R
     call.params(&[])?;
     precondition::none(call.headers())?;
     let body = call.bytes(0).await?;
-    let key = call.key(&body)?;
+    let origin = call.origin(&body)?;
     let command = Command::Cluster(ClusterCommand::RevokeJoinToken(id));
-    let accepted = app.write(key, command, |_| None).await?;
+    let accepted = app.write(origin, command, |_| None).await?;
     let revision = accepted.revision;
     Ok(accepted.json(StatusCode::OK, &Changed { revision }))
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::{
     App,
-    call::Call,
+    call::{Call, Origin},
     names::{absent, fresh_id},
     params::{LIST, Paging},
     precondition,
@@ -25,7 +25,7 @@ use super::{
     write::Accepted,
 };
 use crate::{
-    command::{Command, Condition, Outcome, RequestKey},
+    command::{Command, Condition, Outcome},
     model::{Labels, Name, Revision},
     security::Action,
     state::State,
@@ -132,9 +132,9 @@ pub(super) async fn make<R: Resource, T: DeserializeOwned, K>(
     call.params(&[])?;
     precondition::none(call.headers())?;
     let (asked, body) = call.json::<T>().await?;
-    let key = call.key(&body)?;
+    let origin = call.origin(&body)?;
     let (kept, command) = command(asked, R::id(fresh_id()))?;
-    let accepted = app.write(key, command, |_| None).await?;
+    let accepted = app.write(origin, command, |_| None).await?;
     match R::made(&accepted.outcome) {
         Some(id) => Ok((accepted, id, kept)),
         None => Err(accepted.unexpected()),
@@ -168,8 +168,8 @@ pub(super) async fn change<R: Named>(
     let mut call = app.admit(request, R::WRITE).await?;
     let (name, condition) = to_change::<R>(&call)?;
     let body = call.bytes(0).await?;
-    let key = call.key(&body)?;
-    changed::<R>(app, key, &name, status, |id| command(id, condition)).await
+    let origin = call.origin(&body)?;
+    changed::<R>(app, origin, &name, status, |id| command(id, condition)).await
 }
 
 /// As [`change`], with what the body asks for: JSON, or nothing for what goes without saying.
@@ -185,8 +185,8 @@ pub(super) async fn change_to<R: Named, T: DeserializeOwned + Default>(
     let mut call = app.admit(request, R::WRITE).await?;
     let (name, condition) = to_change::<R>(&call)?;
     let (asked, body) = call.json_or_default::<T>().await?;
-    let key = call.key(&body)?;
-    changed::<R>(app, key, &name, status, |id| command(id, condition, asked)).await
+    let origin = call.origin(&body)?;
+    changed::<R>(app, origin, &name, status, |id| command(id, condition, asked)).await
 }
 
 /// The object that a change is about, and what it demands of it.
@@ -198,16 +198,18 @@ fn to_change<R: Named>(call: &Call) -> Result<(Name, Condition), Problem> {
 
 async fn changed<R: Named>(
     app: &App,
-    key: Option<RequestKey>,
+    origin: Origin,
     name: &Name,
     status: StatusCode,
     command: impl FnOnce(R::Id) -> Command,
 ) -> Result<Response, Problem> {
     let nobody = R::id(0);
     let find = |state: &State| R::find(state, name);
-    let id = app.resolve(R::KIND, name, key.is_some(), nobody, find).await?;
+    let id = app
+        .resolve(R::KIND, name, origin.key.is_some(), nobody, find)
+        .await?;
     let accepted = app
-        .write(key, command(id), |state| current::<R>(state, id))
+        .write(origin, command(id), |state| current::<R>(state, id))
         .await
         .map_err(|problem| problem.naming(R::KIND, name))?;
     let revision = accepted.revision;

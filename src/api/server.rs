@@ -37,7 +37,9 @@ use tokio_util::{
 use tower::Service;
 
 use super::{
-    App, Deps, configs,
+    App, Deps,
+    call::From,
+    configs,
     figures::Figures,
     orders::{Listener, Order, Told},
     router,
@@ -262,7 +264,8 @@ where
     let activity = Arc::new(Activity::default());
     let service = {
         let (front, activity) = (Arc::clone(front), Arc::clone(&activity));
-        service_fn(move |request: Request<Incoming>| {
+        service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(From(from.ip()));
             let (front, activity) = (Arc::clone(&front), Arc::clone(&activity));
             async move { Ok::<_, Infallible>(answer(&front, &activity, request).await) }
         })

@@ -172,7 +172,7 @@ impl<S: Source> Watcher<S> {
     /// The inner `None` when there is nothing to tell, the outer one when the stream ends.
     fn look(&mut self) -> Option<Option<Bytes>> {
         let state = self.watch.app.consensus().state();
-        if !self.watch.app.still_welcome(self.watch.caller, &state) {
+        if !self.watch.app.still_welcome(&self.watch.caller, &state) {
             return None;
         }
         self.source.look(&state).ok()

@@ -13,14 +13,15 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    App, call,
+    App,
+    call::{self, Origin},
     headers::{IDEMPOTENCY_REPLAYED, QUORATE_REVISION},
     precondition::etag,
     problem::{Code, Problem},
     view::CATCH_UP,
 };
 use crate::{
-    command::{Command, Outcome, Rejection, RequestKey},
+    command::{Command, Outcome, Rejection},
     model::Revision,
     state::State,
 };
@@ -44,11 +45,11 @@ impl App {
     /// The rejection, or what kept the command from being decided.
     pub async fn write(
         &self,
-        key: Option<RequestKey>,
+        Origin { by, key }: Origin,
         command: Command,
         current: impl FnOnce(&State) -> Option<(Revision, Value)>,
     ) -> Result<Accepted, Problem> {
-        let reply = self.consensus().propose(key, command).await?;
+        let reply = self.consensus().propose(by, key, command).await?;
         let (revision, replayed) = (reply.revision, reply.replayed);
         let rejection = match reply.result {
             Ok(outcome) => {

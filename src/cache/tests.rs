@@ -82,6 +82,7 @@ fn history(deeds: &[(u64, Deed)]) -> Vec<Arc<State>> {
         };
         let proposal = Proposal {
             at: Millis::default(),
+            by: crate::command::Principal::Manager,
             key: None,
             command: Command::Container(command),
         };

@@ -12,6 +12,7 @@ mod config;
 mod container;
 mod discovery;
 mod engine;
+mod principal;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,7 @@ pub use config::ConfigCommand;
 pub use container::ContainerCommand;
 pub use discovery::DiscoveryCommand;
 pub use engine::EngineCommand;
+pub use principal::{Loop, Principal};
 
 use crate::model::{
     AgentId, ContainerId, EngineId, JoinTokenId, ManagerId, Millis, Revision, ScanId, TokenId,
@@ -32,6 +34,8 @@ use crate::model::{
 pub struct Proposal {
     /// The proposer's clock; apply makes it monotonic.
     pub at: Millis,
+    /// Who is behind it, and from where.
+    pub by: Principal,
     /// Makes a retry of the same request have one effect and one answer.
     pub key: Option<RequestKey>,
     /// What to do.
@@ -47,7 +51,7 @@ impl Proposal {
 }
 
 impl std::fmt::Display for Proposal {
-    /// For logs: the family, never the content, which may be a secret.
+    /// For logs: the family and who asked, never the content, which may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let family = match &self.command {
             Command::Cluster(_) => "cluster",
@@ -57,7 +61,7 @@ impl std::fmt::Display for Proposal {
             Command::Engine(_) => "engine",
             Command::Discovery(_) => "discovery",
         };
-        write!(f, "{family} command")
+        write!(f, "{family} command of {}", self.by)
     }
 }
 

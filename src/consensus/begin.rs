@@ -14,7 +14,7 @@ use super::{
     status::{Fatal, Halt},
 };
 use crate::{
-    command::{ClusterCommand, Command},
+    command::{ClusterCommand, Command, Principal},
     model::{ManagerId, Member, PeerInfo},
     peers::Lane,
 };
@@ -200,7 +200,10 @@ pub(super) async fn found(consensus: Consensus, bootstrap: Option<ClusterCommand
             return;
         }
         // A second one, of an earlier leader, is rejected by apply and does no harm.
-        if let Err(error) = consensus.propose(None, Command::Cluster(bootstrap.clone())).await {
+        if let Err(error) = consensus
+            .propose(Principal::Manager, None, Command::Cluster(bootstrap.clone()))
+            .await
+        {
             warn!(%error, "the cluster was not founded yet; trying again");
             tokio::time::sleep(ASK_EVERY).await;
         }

@@ -153,6 +153,7 @@ pub(super) fn proposals() -> Vec<Proposal> {
     let commands = commands.into_iter().chain(scanned());
     let keyed = |command| Proposal {
         at: Millis(5),
+        by: crate::command::Principal::Manager,
         key: Some(RequestKey {
             principal: TokenId(1),
             key: "k".into(),

@@ -21,7 +21,7 @@ use super::{
     figures::Figures,
 };
 use crate::{
-    command::{Command, Proposal, Reply, RequestKey},
+    command::{Command, Principal, Proposal, Reply, RequestKey},
     model::{ManagerId, Member, Millis, PeerInfo, Revision},
     peers::MAX_FRAME_BYTES,
     state::State,
@@ -180,10 +180,16 @@ impl Consensus {
     ///
     /// # Errors
     /// [`ProposeError`]: without an effect, or with an unknown one.
-    pub async fn propose(&self, key: Option<RequestKey>, command: Command) -> Result<Reply, ProposeError> {
+    pub async fn propose(
+        &self,
+        by: Principal,
+        key: Option<RequestKey>,
+        command: Command,
+    ) -> Result<Reply, ProposeError> {
         let (answer, wait) = oneshot::channel();
         let proposal = Proposal {
             at: Millis::default(), // stamped by the leader
+            by,
             key,
             command,
         };

@@ -27,7 +27,7 @@ use super::{
     types::TypeConfig,
 };
 use crate::{
-    command::{ClusterCommand, Command, Proposal},
+    command::{ClusterCommand, Command, Principal, Proposal},
     model::{ManagerId, Member},
     peers::{AskError, Members, Standing},
     state::State,
@@ -238,6 +238,7 @@ impl Core {
         let command = Command::Cluster(ClusterCommand::RetireManager(id));
         let retire = Proposal {
             at: self.clock.now(),
+            by: Principal::Manager,
             key: None,
             command,
         };

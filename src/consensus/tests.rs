@@ -193,10 +193,13 @@ impl Manager {
 
     async fn put(&self, name: &str, value: &str) -> Result<u64, ProposeError> {
         let command = put(name, value, Condition::Any);
-        self.consensus.propose(None, command).await.map(|reply| {
-            assert!(reply.result.is_ok(), "{reply:?}");
-            reply.revision
-        })
+        self.consensus
+            .propose(crate::command::Principal::Manager, None, command)
+            .await
+            .map(|reply| {
+                assert!(reply.result.is_ok(), "{reply:?}");
+                reply.revision
+            })
     }
 
     async fn get(&self, name: &str) -> Option<String> {
@@ -276,20 +279,28 @@ async fn a_retry_with_its_key_has_one_effect_through_another_manager() {
     let create = put("k", "v", Condition::Absent);
     let first = managers[0]
         .consensus
-        .propose(Some(key.clone()), create.clone())
+        .propose(
+            crate::command::Principal::Manager,
+            Some(key.clone()),
+            create.clone(),
+        )
         .await
         .unwrap();
     assert_eq!(first.result, Ok(Outcome::ConfigPut { created: true }));
     let again = managers[1]
         .consensus
-        .propose(Some(key), create.clone())
+        .propose(crate::command::Principal::Manager, Some(key), create.clone())
         .await
         .unwrap();
     assert_eq!(
         (again.revision, &again.result, again.replayed),
         (first.revision, &first.result, true)
     );
-    let without = managers[2].consensus.propose(None, create).await.unwrap();
+    let without = managers[2]
+        .consensus
+        .propose(crate::command::Principal::Manager, None, create)
+        .await
+        .unwrap();
     assert!(without.result.is_err());
 }
 

@@ -29,7 +29,7 @@ use super::{
     adopt_sightings::Sightings,
 };
 use crate::{
-    command::{Command, ContainerCommand, Rejection},
+    command::{Command, ContainerCommand, Loop, Rejection},
     engine::{
         Endpoint, EngineAccess,
         adopt::{self, Order, Standing},
@@ -279,7 +279,11 @@ impl<R: Replica> Attempt<R> {
             reason: reason.to_owned(),
             term: self.term,
         };
-        match self.replica.propose(Command::Container(command)).await {
+        match self
+            .replica
+            .propose(Loop::Adopt, Command::Container(command))
+            .await
+        {
             Ok(reply) => match reply.result {
                 Ok(_) => Told::Noted,
                 Err(rejection) => {

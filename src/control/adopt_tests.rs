@@ -10,7 +10,7 @@ use super::{
     *,
 };
 use crate::{
-    command::{EngineCommand, Reply},
+    command::{EngineCommand, Loop, Reply},
     consensus::{Leadership, ProposeError},
     engine::pretended::{Answer, Pretended},
     model::{ContainerState, EngineId, EngineState, Found, FoundState, Labels, MAY_ADOPT, Revision},
@@ -409,7 +409,7 @@ async fn what_the_log_does_not_take_is_not_copied_in_again_at_once() {
 struct Broken(Alone);
 
 impl Replica for Broken {
-    async fn propose(&self, _: Command) -> Result<Reply, ProposeError> {
+    async fn propose(&self, _: Loop, _: Command) -> Result<Reply, ProposeError> {
         panic!("on purpose")
     }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Replica;
 use crate::{
-    command::{ClusterCommand, Command},
+    command::{ClusterCommand, Command, Loop},
     model::{Breaker, Revision},
     plan::{Mass, Tally},
 };
@@ -86,7 +86,7 @@ impl Watch {
 
 /// Proposes a change of the breaker. What fails is decided anew by the next look.
 pub(super) async fn propose<R: Replica>(replica: R, command: ClusterCommand) {
-    match replica.propose(Command::Cluster(command)).await {
+    match replica.propose(Loop::Breaker, Command::Cluster(command)).await {
         Ok(reply) => {
             if let Err(rejection) = reply.result {
                 tracing::debug!(%rejection, "a change of the breaker came too late");

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{EngineTrips, Replica, adopt_sightings::Sightings, engine_trips::Noted};
 use crate::{
-    command::{Command, ContainerCommand, EngineCommand},
+    command::{Command, ContainerCommand, EngineCommand, Loop},
     engine::{self, Endpoint, EngineAccess, EngineNews},
     model::{Container, Engine, EngineId, EngineState, Found, FoundState, HealthStatus, Networks, Revision},
 };
@@ -248,7 +248,7 @@ impl<R: Replica> Scribe<R> {
 }
 
 async fn report<R: Replica>(replica: &R, command: Command) {
-    match replica.propose(command).await {
+    match replica.propose(Loop::Discover, command).await {
         Ok(reply) => {
             if let Err(rejection) = reply.result {
                 tracing::debug!(%rejection, "an engine's news were refused");

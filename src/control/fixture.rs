@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::{Deps, LivenessTable, Replica, Scanning};
 use crate::{
-    command::{Command, Reply},
+    command::{Command, Loop, Reply},
     consensus::{Leadership, ProposeError},
     engine::EngineAccess,
     model::{ContainerId, FoundState, Revision},
@@ -128,7 +128,7 @@ impl Alone {
 }
 
 impl Replica for Alone {
-    async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
+    async fn propose(&self, _: Loop, command: Command) -> Result<Reply, ProposeError> {
         tokio::task::yield_now().await;
         self.inner.proposed.lock().unwrap().push(command.clone());
         if *self.inner.failing.borrow() {

@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{Replica, breaker};
 use crate::{
-    command::{Command, ContainerCommand},
+    command::{Command, ContainerCommand, Loop},
     model::{Container, ContainerId, ContainerState, ManagerId, Revision},
     peers::{Question, QuestionId},
     plan::{self, Judgement, Quiet, Tally, Windows},
@@ -308,7 +308,7 @@ async fn propose<R: Replica>(
         fenced,
         reason,
     };
-    match replica.propose(Command::Container(command)).await {
+    match replica.propose(Loop::Liveness, Command::Container(command)).await {
         Ok(reply) => {
             if let Err(rejection) = reply.result {
                 tracing::debug!(container = %container.name, %rejection, "the verdict came too late");

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 use tokio::sync::watch;
 
 use crate::{
-    command::{Command, Reply},
+    command::{Command, Loop, Principal, Reply},
     consensus::{Consensus, Leadership, ProposeError},
     model::Revision,
     state::State,
@@ -13,8 +13,9 @@ use crate::{
 
 /// Proposes, and shows the state as it is here. [`Consensus`] in life, one process in tests.
 pub trait Replica: Clone + Send + Sync + 'static {
-    /// Proposes a command and waits for its answer.
-    fn propose(&self, command: Command) -> impl Future<Output = Result<Reply, ProposeError>> + Send;
+    /// Proposes a command for a loop and waits for its answer.
+    fn propose(&self, by: Loop, command: Command)
+    -> impl Future<Output = Result<Reply, ProposeError>> + Send;
 
     /// The state as it is here, perhaps without the latest writes of configs.
     fn state(&self) -> Arc<State>;
@@ -30,8 +31,8 @@ pub trait Replica: Clone + Send + Sync + 'static {
 }
 
 impl Replica for Consensus {
-    async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
-        Self::propose(self, None, command).await
+    async fn propose(&self, by: Loop, command: Command) -> Result<Reply, ProposeError> {
+        Self::propose(self, Principal::Loop(by), None, command).await
     }
 
     fn state(&self) -> Arc<State> {

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{Replica, scan_pace::Pace};
 use crate::{
-    command::{Command, DiscoveryCommand},
+    command::{Command, DiscoveryCommand, Loop},
     model::{
         ContainerId, Finding, FindingKind, JoinRole, JoinTokenId, Met, Scan, ScanCount, ScanId, ScanPlan,
         ScanState, SecretHash,
@@ -124,7 +124,7 @@ async fn interrupt_left<R: Replica>(replica: &R, state: &State, term: u64) {
 }
 
 async fn report<R: Replica>(replica: &R, command: DiscoveryCommand) -> bool {
-    match replica.propose(Command::Discovery(command)).await {
+    match replica.propose(Loop::Scan, Command::Discovery(command)).await {
         Ok(reply) => match reply.result {
             Ok(_) => return true,
             Err(rejection) => tracing::debug!(%rejection, "a scan's news were refused"),

@@ -9,7 +9,7 @@ use tokio::{io::AsyncReadExt, net::TcpListener, task::JoinSet};
 
 use super::*;
 use crate::{
-    command::{Outcome, Reply},
+    command::{Loop, Outcome, Reply},
     consensus::{Leadership, ProposeError},
     control::fixture::{Alone, TERM},
     model::Revision,
@@ -223,8 +223,8 @@ struct Stumbling {
 }
 
 impl Replica for Stumbling {
-    async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
-        self.alone.propose(command).await
+    async fn propose(&self, by: Loop, command: Command) -> Result<Reply, ProposeError> {
+        self.alone.propose(by, command).await
     }
 
     fn state(&self) -> Arc<State> {
@@ -292,6 +292,7 @@ fn only_a_runner_s_token_that_is_good_now_is_proved() {
     ]) {
         let proposal = Proposal {
             at: Millis(100),
+            by: crate::command::Principal::Manager,
             key: None,
             command: Command::Cluster(ClusterCommand::CreateJoinToken(token)),
         };

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Replica;
 use crate::{
-    command::{AgentCommand, Command, Outcome},
+    command::{AgentCommand, Command, Loop, Outcome},
     plan::{self, Plan},
     state::State,
 };
@@ -71,7 +71,7 @@ async fn step<R: Replica>(replica: &R, state: &Arc<State>) -> bool {
         return false;
     }
     match replica
-        .propose(Command::Agent(AgentCommand::Place(bindings)))
+        .propose(Loop::Schedule, Command::Agent(AgentCommand::Place(bindings)))
         .await
     {
         Ok(reply) => {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The versions of what managers say to each other after the hello.
-pub(super) const SPOKEN: Versions = Versions::only(5);
+pub(super) const SPOKEN: Versions = Versions::only(6);
 
 /// How long dialling and the first two frames may take.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(1);

@@ -121,7 +121,7 @@ async fn connection(
     };
     match (frame, identity) {
         (Ok(frame), None) => {
-            let answer = admit::answer(core, frame);
+            let answer = admit::answer(core, address.ip(), frame);
             let Some(Some(answer)) = core.shutdown.run_until_cancelled(answer).await else {
                 return;
             };

@@ -7,12 +7,14 @@
 //! nothing: the answer may have been lost on its way, and the token is used up by then, or gone with the
 //! record that it was for. What is refused is a final answer too, so nobody is told so while it is not known.
 
+use std::net::IpAddr;
+
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::{Core, Refusal};
 use crate::{
-    command::{ClusterCommand, Command, ContainerCommand, Outcome, Rejection, Reply, RequestKey},
+    command::{ClusterCommand, Command, ContainerCommand, Outcome, Principal, Rejection, Reply, RequestKey},
     consensus::ProposeError,
     model::{
         ContainerId, JoinRole, JoinTokenId, TokenId,
@@ -22,14 +24,14 @@ use crate::{
 };
 
 /// The answer to a stranger's only frame; `None` when nobody knows it, so that it asks again.
-pub(super) async fn answer(core: &Core, frame: FromRunner) -> Option<FromManager> {
+pub(super) async fn answer(core: &Core, from: IpAddr, frame: FromRunner) -> Option<FromManager> {
     let answer = match frame {
         FromRunner::Enroll {
             token, csr, hello, ..
-        } => enroll(core, &token, &csr, &hello).await,
+        } => enroll(core, from, &token, &csr, &hello).await,
         FromRunner::JoinManager {
             token, incarnation, ..
-        } => join(core, &token, incarnation).await.map(Some),
+        } => join(core, from, &token, incarnation).await.map(Some),
         _ => Err(Refusal::for_good(
             "without a certificate of this cluster there is nothing to say but to join: show a join token",
         )),
@@ -37,7 +39,13 @@ pub(super) async fn answer(core: &Core, frame: FromRunner) -> Option<FromManager
     answer.unwrap_or_else(|refusal| Some(refusal.into()))
 }
 
-async fn enroll(core: &Core, token: &str, csr: &str, hello: &Hello) -> Result<Option<FromManager>, Refusal> {
+async fn enroll(
+    core: &Core,
+    from: IpAddr,
+    token: &str,
+    csr: &str,
+    hello: &Hello,
+) -> Result<Option<FromManager>, Refusal> {
     let shown = shown(core, token)?;
     let key = enrolment(&shown, csr);
     let token = match checked(core, &shown, JoinRole::Runner).await {
@@ -59,7 +67,8 @@ async fn enroll(core: &Core, token: &str, csr: &str, hello: &Hello) -> Result<Op
         name: hello.name.clone(),
         engine_container: hello.engine_container.clone(),
     });
-    let reply = match core.consensus.propose(Some(key), command).await {
+    let by = Principal::Newcomer { token, from };
+    let reply = match core.consensus.propose(by, Some(key), command).await {
         Ok(reply) => reply,
         // Also where this try had no effect: an earlier one may have had.
         Err(error) => return Ok(undecided(hello, &error)),
@@ -106,7 +115,7 @@ fn enrolment(token: &security::JoinToken, csr: &str) -> RequestKey {
     request_key(JoinTokenId(token.id()), key, 0)
 }
 
-async fn join(core: &Core, token: &str, incarnation: u64) -> Result<FromManager, Refusal> {
+async fn join(core: &Core, from: IpAddr, token: &str, incarnation: u64) -> Result<FromManager, Refusal> {
     let token = checked(core, &shown(core, token)?, JoinRole::Manager).await?;
     let managers = core.consensus.status().managers;
     let managers: Vec<_> = managers.into_iter().map(|(id, m)| (id, m.info)).collect();
@@ -116,7 +125,8 @@ async fn join(core: &Core, token: &str, incarnation: u64) -> Result<FromManager,
     // The same data directory gets the same id, however often it has to ask.
     let key = request_key(token, format!("join-{incarnation:016x}"), token.0);
     let command = Command::Cluster(ClusterCommand::AllocateManager { token, incarnation });
-    let Outcome::ManagerAllocated(id) = propose(core, key, command).await? else {
+    let by = Principal::Newcomer { token, from };
+    let Outcome::ManagerAllocated(id) = propose(core, by, key, command).await? else {
         return Err(Refusal::for_now("the cluster gave an answer of another kind"));
     };
     tracing::info!(manager = id, "a manager may join");
@@ -178,8 +188,8 @@ fn request_key(token: JoinTokenId, key: String, fingerprint: u64) -> RequestKey 
     }
 }
 
-async fn propose(core: &Core, key: RequestKey, command: Command) -> Result<Outcome, Refusal> {
-    match core.consensus.propose(Some(key), command).await {
+async fn propose(core: &Core, by: Principal, key: RequestKey, command: Command) -> Result<Outcome, Refusal> {
+    match core.consensus.propose(by, Some(key), command).await {
         Ok(reply) => outcome(reply),
         Err(error) => Err(unanswered(&error)),
     }

@@ -17,7 +17,7 @@ use super::{
     serve::{Session, Terms},
 };
 use crate::{
-    command::{AgentCommand, Command, ContainerCommand, Rejection, Reply},
+    command::{AgentCommand, Command, ContainerCommand, Principal, Rejection, Reply},
     model::{ContainerId, Name, Revision, session::Hello},
     security::PeerIdentity,
 };
@@ -59,6 +59,7 @@ pub(super) async fn serve(
     let place = core.roster.enter(handle.clone());
     let terms = Terms {
         opened,
+        from: address.ip(),
         not_after: identity.not_after,
         version,
     };
@@ -94,7 +95,11 @@ async fn open(
         capabilities: hello.capabilities,
         resources: assessed::possible(id, hello.resources),
     });
-    let reply = propose(core, &connect).await;
+    let by = Principal::Runner {
+        container: id,
+        from: address.ip(),
+    };
+    let reply = propose(core, &by, &connect).await;
     let opened = reply.revision;
     reply.result.map_err(|rejection| match rejection {
         Rejection::NotFound { .. } => desired::removed(id),
@@ -105,7 +110,7 @@ async fn open(
     if let Some(found) = hello.assessment {
         let found = assessed::within_bounds(id, found, &mut false);
         if assessed::is_news(&core.consensus.objects(), id, boot, &found) {
-            known = told(core, &assessed::command(id, boot, found)).await?;
+            known = told(core, &by, &assessed::command(id, boot, found)).await?;
         }
     }
     for reports in hello.placements.chunks(reporter::BATCH) {
@@ -114,7 +119,7 @@ async fn open(
             boot,
             reports: reports.iter().cloned().map(bounded).collect(),
         });
-        known = told(core, &report).await?;
+        known = told(core, &by, &report).await?;
     }
     let state = core.consensus.at_least(known, deadline).await;
     let state = state.map_err(|error| Refusal::for_now(error.to_string()))?;
@@ -123,16 +128,16 @@ async fn open(
 }
 
 /// Proposes what the runner tells besides, and gives the revision.
-async fn told(core: &Core, command: &Command) -> Result<Revision, Refusal> {
-    let reply = propose(core, command).await;
+async fn told(core: &Core, by: &Principal, command: &Command) -> Result<Revision, Refusal> {
+    let reply = propose(core, by, command).await;
     let refused = |rejection: Rejection| Refusal::for_now(rejection.to_string());
     reply.result.map_err(refused).map(|_| reply.revision)
 }
 
 /// Proposes until there is an answer; the caller sets the bound. Only for commands that may be repeated.
-pub(super) async fn propose(core: &Core, command: &Command) -> Reply {
+pub(super) async fn propose(core: &Core, by: &Principal, command: &Command) -> Reply {
     loop {
-        match core.consensus.propose(None, command.clone()).await {
+        match core.consensus.propose(by.clone(), None, command.clone()).await {
             Ok(reply) => return reply,
             Err(error) => {
                 let _ = admit::unanswered(&error);

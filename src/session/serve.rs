@@ -6,6 +6,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -22,7 +23,7 @@ use super::{
     roster::Handle,
 };
 use crate::{
-    command::{AgentCommand, Command, ContainerCommand, Rejection},
+    command::{AgentCommand, Command, ContainerCommand, Principal, Rejection},
     model::{
         Revision,
         session::{FromManager, FromRunner, MAX_FRAME_BYTES},
@@ -57,6 +58,8 @@ const RENEW_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Terms {
     /// The revision of its `Connect`.
     pub opened: Revision,
+    /// Where the runner calls from.
+    pub from: IpAddr,
     /// The end of the runner's certificate.
     pub not_after: SystemTime,
     /// The version of the session's frames.
@@ -151,6 +154,13 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn by(&self) -> Principal {
+        Principal::Runner {
+            container: self.handle.container,
+            from: self.terms.from,
+        }
+    }
+
     /// Serves until the session is over.
     pub(super) async fn run(mut self) -> End {
         let Err(end) = self.serve().await;
@@ -169,6 +179,7 @@ impl<'a> Session<'a> {
         loop {
             self.refresh()?;
             let stuck_at = self.stuck_at();
+            let by = &self.by();
             let Self {
                 core,
                 handle,
@@ -179,7 +190,7 @@ impl<'a> Session<'a> {
                 ..
             } = self;
             let unsent = writer.pending() > 0;
-            let report = |reports| propose(core, reports_of(handle, reports));
+            let report = |reports| propose(core, by, reports_of(handle, reports));
             let state = || Arc::clone(&core.consensus.objects());
             tokio::select! {
                 frame = reader.read() => {
@@ -192,7 +203,7 @@ impl<'a> Session<'a> {
                 }
                 () = handle.woken() => {}
                 rejection = reporter.run(report) => return Err(over(&rejection).into()),
-                rejection = assessed.run(state, handle, |command| propose(core, command)) => {
+                rejection = assessed.run(state, handle, |command| propose(core, by, command)) => {
                     return Err(over(&rejection).into());
                 }
                 () = sleep_until(stuck_at) => self.check_stuck()?,
@@ -360,7 +371,7 @@ impl<'a> Session<'a> {
             boot: self.handle.boot,
         });
         // Unconfirmed, the leader finds its silence, only later.
-        match timeout(LEAVING, open::propose(self.core, &leave)).await {
+        match timeout(LEAVING, open::propose(self.core, &self.by(), &leave)).await {
             Ok(_) => End::Left,
             Err(_) => Refusal::for_now("the managers did not confirm the goodbye in time").into(),
         }
@@ -398,10 +409,11 @@ fn reports_of(handle: &Handle, reports: Vec<crate::model::session::PlacementRepo
 
 fn propose(
     core: &Core,
+    by: &Principal,
     command: Command,
 ) -> futures::future::BoxFuture<'static, Result<crate::command::Reply, crate::consensus::ProposeError>> {
-    let consensus = core.consensus.clone();
-    Box::pin(async move { consensus.propose(None, command).await })
+    let (consensus, by) = (core.consensus.clone(), by.clone());
+    Box::pin(async move { consensus.propose(by, None, command).await })
 }
 
 /// Reports and assessments are only rejected when another start of the runner has come, or the container

@@ -51,6 +51,7 @@ impl StateBench {
         self.revision += 1;
         let proposal = Proposal {
             at: Millis(self.revision),
+            by: crate::command::Principal::Manager,
             key,
             command,
         };

@@ -151,7 +151,10 @@ impl Manager {
     }
 
     pub async fn propose(&self, command: Command) -> Reply {
-        self.consensus.propose(None, command).await.unwrap()
+        self.consensus
+            .propose(quorate::command::Principal::Manager, None, command)
+            .await
+            .unwrap()
     }
 
     pub async fn until<T>(&self, what: &str, wanted: impl Fn(&State) -> Option<T>) -> T {

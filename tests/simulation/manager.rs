@@ -247,7 +247,9 @@ async fn send(world: &Shared, id: ManagerId, consensus: &Consensus, rng: &mut St
     {
         key.key = format!("{}-{}", key.key, rng.random_range(0..3));
     }
-    let result = consensus.propose(key, write.command.clone()).await;
+    let result = consensus
+        .propose(quorate::command::Principal::Manager, key, write.command.clone())
+        .await;
     let mut world = world.borrow_mut();
     let told = match result {
         Ok(reply) => {
@@ -306,7 +308,13 @@ async fn allocate(world: &Shared, consensus: &Consensus, incarnation: u64) -> St
         key: format!("join-{incarnation}"),
         fingerprint: incarnation,
     };
-    let reply = consensus.propose(Some(key), Command::Cluster(allocate)).await;
+    let reply = consensus
+        .propose(
+            quorate::command::Principal::Manager,
+            Some(key),
+            Command::Cluster(allocate),
+        )
+        .await;
     if let Ok(reply) = &reply
         && let Ok(Outcome::ManagerAllocated(new)) = reply.result
     {

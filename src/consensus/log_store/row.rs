@@ -35,7 +35,7 @@ pub(super) const COMMITTED: &[u8] = b"m|committed";
 pub(super) const PURGED: &[u8] = b"m|purged";
 
 const LOG: &[u8] = b"l|";
-const FORMAT: u8 = 4;
+const FORMAT: u8 = 5;
 const HEAD: usize = 25;
 const VALUE_HEAD: usize = 5;
 const LENGTH: usize = 4;

@@ -143,7 +143,11 @@ async fn what_waits_when_raft_ends_is_answered() {
         .map(|i| {
             let consensus = last.consensus.clone();
             let write = put(&format!("k{i}"), "v", Condition::Any);
-            tokio::spawn(async move { consensus.propose(None, write).await })
+            tokio::spawn(async move {
+                consensus
+                    .propose(crate::command::Principal::Manager, None, write)
+                    .await
+            })
         })
         .collect();
     eventually("all of them wait", || index() >= before.map(|index| index + 8)).await;

@@ -17,7 +17,11 @@ async fn join(net: &Net, at: &Manager, id: ManagerId, known: &[ManagerId]) -> Ma
     let deadline = Instant::now() + Duration::from_secs(20);
     let reply = loop {
         let command = Command::Cluster(allocate.clone());
-        match at.consensus.propose(Some(key.clone()), command).await {
+        match at
+            .consensus
+            .propose(crate::command::Principal::Manager, Some(key.clone()), command)
+            .await
+        {
             Ok(reply) => break reply,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }

@@ -144,7 +144,10 @@ impl Bench {
     }
 
     async fn propose(&self, command: Command) -> Reply {
-        self.consensus.propose(None, command).await.unwrap()
+        self.consensus
+            .propose(crate::command::Principal::Manager, None, command)
+            .await
+            .unwrap()
     }
 
     /// Waits until the state is as wanted, and gives it.

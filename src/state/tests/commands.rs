@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    command::{ClusterCommand, ConfigCommand, DiscoveryCommand},
+    command::{ClusterCommand, ConfigCommand, DiscoveryCommand, Loop, Principal},
     model::{
         Desired, DisconnectPolicy, EngineState, Finding, FindingKind, HealthStatus, Met, Networks, Role,
         ScanCount, ScanId, ScanPlan, ScanState, Token, TokenId,
@@ -344,24 +344,48 @@ fn api_token(n: u64, admin: bool) -> Token {
     }
 }
 
+fn principal() -> impl Strategy<Value = Principal> {
+    let from = any::<std::net::IpAddr>();
+    prop_oneof![
+        Just(Principal::Manager),
+        Just(Principal::Loop(Loop::Scan)),
+        (id(), proptest::option::of(from.clone())).prop_map(|(n, from)| Principal::Token {
+            id: TokenId(n),
+            name: format!("t{n}").parse().unwrap(),
+            from,
+        }),
+        (id(), from.clone()).prop_map(|(n, from)| Principal::Newcomer {
+            token: JoinTokenId(n),
+            from,
+        }),
+        (id(), from).prop_map(|(n, from)| Principal::Runner {
+            container: ContainerId(n),
+            from,
+        }),
+    ]
+}
+
 pub(super) fn proposal() -> impl Strategy<Value = (bool, u64, Proposal)> {
     let key = proptest::option::weighted(0.2, (id(), 0..2u64));
-    (any::<[bool; 2]>(), 0..100_000_000u64, key, command()).prop_map(|(fit, at, key, command)| {
-        let key = key.map(|(n, fingerprint)| RequestKey {
-            principal: TokenId(1),
-            key: n.to_string(),
-            fingerprint,
-        });
-        // Most entries are of the term that the verdicts name.
-        let term = if fit[0] || fit[1] { TERM } else { TERM + 1 };
-        (
-            fit[0],
-            term,
-            Proposal {
-                at: Millis(at),
-                key,
-                command,
-            },
-        )
-    })
+    (any::<[bool; 2]>(), 0..100_000_000u64, principal(), key, command()).prop_map(
+        |(fit, at, by, key, command)| {
+            let key = key.map(|(n, fingerprint)| RequestKey {
+                principal: TokenId(1),
+                key: n.to_string(),
+                fingerprint,
+            });
+            // Most entries are of the term that the verdicts name.
+            let term = if fit[0] || fit[1] { TERM } else { TERM + 1 };
+            (
+                fit[0],
+                term,
+                Proposal {
+                    at: Millis(at),
+                    by,
+                    key,
+                    command,
+                },
+            )
+        },
+    )
 }

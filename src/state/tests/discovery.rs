@@ -322,6 +322,7 @@ fn a_scan_belongs_to_the_leader_that_runs_it() {
         bench.revision += 1;
         let proposal = Proposal {
             at: Millis(bench.revision),
+            by: crate::command::Principal::Manager,
             key: None,
             command: Command::Discovery(command),
         };

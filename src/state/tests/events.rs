@@ -253,6 +253,7 @@ fn what_is_too_old_goes_and_whoever_missed_it_is_told_so() {
         });
         let proposal = Proposal {
             at: Millis(n * hour),
+            by: crate::command::Principal::Manager,
             key: None,
             command,
         };

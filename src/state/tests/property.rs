@@ -325,6 +325,7 @@ fn epochs_only_grow(before: &State, after: &State) {
 pub(super) fn unkeyed(command: &Command) -> Proposal {
     Proposal {
         at: Millis(0),
+        by: crate::command::Principal::Manager,
         key: None,
         command: command.clone(),
     }
@@ -388,6 +389,7 @@ fn one_run(
         let world = world().into_iter().map(|command| {
             let proposal = Proposal {
                 at: Millis(0),
+                by: crate::command::Principal::Manager,
                 key: None,
                 command,
             };

@@ -18,6 +18,7 @@ fn log(entries: Entries, step: usize) -> Vec<(u64, Proposal)> {
     let furniture = world().into_iter().map(|command| {
         let proposal = Proposal {
             at: Millis(0),
+            by: crate::command::Principal::Manager,
             key: None,
             command,
         };

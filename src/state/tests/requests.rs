@@ -78,6 +78,7 @@ fn pass_time(state: &mut State, until: Millis) {
             TERM,
             &Proposal {
                 at,
+                by: crate::command::Principal::Manager,
                 key: None,
                 command,
             },
@@ -95,6 +96,7 @@ fn a_key_is_forgotten_after_a_day_of_log_time() {
         }
         let proposal = Proposal {
             at,
+            by: crate::command::Principal::Manager,
             key: key("a", 1),
             command: put("one", Condition::Any),
         };
@@ -114,6 +116,7 @@ fn a_clock_far_ahead_moves_log_time_by_an_hour_an_entry() {
     let year = Millis(1_000).after(Duration::from_secs(365 * 24 * 3600));
     let proposal = Proposal {
         at: year,
+        by: crate::command::Principal::Manager,
         key: None,
         command: put("one", Condition::Any),
     };
