@@ -132,7 +132,7 @@ fn applied(command: Command) {
     }
     let mut snapshot = Vec::new();
     state.write_to(&mut snapshot).expect("memory");
-    State::read_from(&snapshot).expect("a snapshot can be read");
+    State::read_from(&snapshot[..]).expect("a snapshot can be read");
 }
 
 /// A request's address on the first line, a header on each further one.

@@ -265,7 +265,7 @@ pub fn snapshot_file(data: &[u8]) {
     let Ok(state) = read_state(&snapshot) else { return };
     let mut once = Vec::new();
     state.write_to(&mut once).expect("memory");
-    let again = State::read_from(&once).expect("what was written is read");
+    let again = State::read_from(&once[..]).expect("what was written is read");
     let mut twice = Vec::new();
     again.write_to(&mut twice).expect("memory");
     assert_eq!(twice, once);

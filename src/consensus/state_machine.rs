@@ -5,7 +5,7 @@
 //! seen.
 
 use std::{
-    io::{self, Read},
+    io,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -123,12 +123,11 @@ fn advance(state: &mut State, revision: Revision, term: u64) -> Reply {
 
 /// Reads and decodes all of a snapshot; blocks.
 pub(super) fn read_state(file: &SnapshotFile) -> io::Result<State> {
-    let mut payload = Vec::with_capacity(usize::try_from(file.bytes()).unwrap_or(0));
-    file.reader()?.read_to_end(&mut payload)?;
-    State::read_from(&payload).map_err(|error| {
+    State::read_from(file.reader()?).map_err(|error| {
+        let why = std::error::Error::source(&error).map_or_else(String::new, |why| format!(": {why}"));
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("a snapshot does not decode: {error}"),
+            format!("a snapshot can't be used: {error}{why}"),
         )
     })
 }

@@ -29,12 +29,13 @@ mod invariants;
 mod observe;
 mod placement;
 mod quota;
+mod sections;
+mod snapshot;
 mod table;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use imbl::{OrdMap, OrdSet};
-use serde::{Deserialize, Serialize};
 
 use self::{
     answers::Answers,
@@ -54,6 +55,7 @@ pub use self::invariants::Violation;
 pub use self::quota::{
     MAX_AGENTS, MAX_CONFIG_TOTAL_BYTES, MAX_CONTAINERS, MAX_ENGINES, MAX_SPEC_TOTAL_BYTES, MAX_TOKENS,
 };
+pub use self::sections::SnapshotError;
 pub use self::{
     changes::{Changes, Counts},
     discovery::{MAX_CANDIDATES, MAX_FINDINGS, MAX_SCANS_UNDER_WAY},
@@ -67,7 +69,7 @@ const MAX_STEP: Duration = Duration::from_secs(3600);
 type Decision = Result<Outcome, Rejection>;
 
 /// Everything the managers agree on.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub struct State {
     revision: Revision,
     term: u64,
@@ -76,32 +78,21 @@ pub struct State {
     now: Millis,
     cluster_id: String,
     next_manager: ManagerId,
-    #[serde(deserialize_with = "table::read")]
     allocated: OrdMap<ManagerId, u64>,
-    #[serde(deserialize_with = "table::read")]
     configs: OrdMap<Name, Arc<Config>>,
     config_bytes: u64,
-    #[serde(deserialize_with = "table::read")]
     containers: OrdMap<ContainerId, Arc<Container>>,
-    #[serde(deserialize_with = "table::read")]
     agents: OrdMap<AgentId, Arc<Agent>>,
-    #[serde(deserialize_with = "table::read")]
     placements: Placements,
     next_placement: PlacementId,
-    #[serde(deserialize_with = "table::read")]
     engines: OrdMap<EngineId, Arc<Engine>>,
-    #[serde(deserialize_with = "table::read")]
     tokens: OrdMap<TokenId, Arc<Token>>,
-    #[serde(deserialize_with = "table::read")]
     join_tokens: OrdMap<JoinTokenId, Arc<JoinToken>>,
     answers: Answers,
     breaker: Breaker,
-    #[serde(deserialize_with = "table::read")]
     scans: OrdMap<ScanId, Arc<Scan>>,
-    #[serde(deserialize_with = "table::read")]
     findings: OrdMap<SocketAddr, Arc<Finding>>,
     events: Events,
-    #[serde(skip)]
     index: Index,
 }
 
@@ -241,27 +232,6 @@ impl State {
     /// The cluster's id; `None` until it is bootstrapped.
     pub fn cluster_id(&self) -> Option<&str> {
         (!self.cluster_id.is_empty()).then_some(&self.cluster_id)
-    }
-
-    /// The snapshot form: the tables, in order. Equal states give equal bytes.
-    ///
-    /// # Errors
-    /// Whatever the writer returns.
-    pub fn write_to(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
-        postcard::to_io(self, out)
-            .map(|_| ())
-            .map_err(std::io::Error::other)
-    }
-
-    /// Reads the snapshot form and rebuilds the indexes.
-    ///
-    /// # Errors
-    /// When the bytes are not a state.
-    pub fn read_from(bytes: &[u8]) -> Result<Self, postcard::Error> {
-        let mut state: Self = postcard::from_bytes(bytes)?;
-        planted!(DropDedupOnSnapshot => state.answers = Answers::default(););
-        state.index = state.compute_index();
-        Ok(state)
     }
 
     fn compute_index(&self) -> Index {

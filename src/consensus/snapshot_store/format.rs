@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"QRSNAPSH";
 const END: &[u8; 8] = b"QRSNAPEN";
-const FORMAT: u32 = 8;
+const FORMAT: u32 = 9;
 const HEAD: usize = 8 + 4 + 8 + 4;
 const TRAILER: usize = 8 + 4;
 /// Metadata is a log id and a membership; more is a damaged length.

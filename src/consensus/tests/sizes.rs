@@ -63,7 +63,11 @@ async fn many_large_specs_through_a_follower_are_replicated() {
     let managers = three(&net).await;
     let follower = &managers[(leader(&managers) + 1) % managers.len()];
     let large = MAX_PROPOSAL_BYTES - 4096;
-    let deploys = (0..120).map(|n| follower.consensus.propose(None, deploy(n, large)));
+    let deploys = (0..120).map(|n| {
+        follower
+            .consensus
+            .propose(crate::command::Principal::Manager, None, deploy(n, large))
+    });
     let mut taken = 0;
     for reply in join_all(deploys).await {
         match reply {
@@ -95,7 +99,11 @@ async fn what_could_never_be_replicated_is_refused_at_the_door() {
     for manager in &managers {
         let refused = manager
             .consensus
-            .propose(None, deploy(1, MAX_PROPOSAL_BYTES))
+            .propose(
+                crate::command::Principal::Manager,
+                None,
+                deploy(1, MAX_PROPOSAL_BYTES),
+            )
             .await;
         assert!(
             matches!(refused, Err(ProposeError::TooLarge { bytes }) if bytes > MAX_PROPOSAL_BYTES),

@@ -285,7 +285,7 @@ fn a_placement_s_id_is_given_once() {
     let first = bench.agent(1).placement.unwrap();
     bench.report(1, 1, AgentState::Failed).unwrap();
     bench.desire(1, Desired::Running).unwrap();
-    let mut restored = State::read_from(&super::property::bytes(&bench.state)).unwrap();
+    let mut restored = State::read_from(&*super::property::bytes(&bench.state)).unwrap();
     assert!(bench.place(1, 1));
     let second = bench.agent(1).placement.unwrap();
     assert!(second > first);

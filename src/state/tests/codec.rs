@@ -167,7 +167,7 @@ proptest! {
             state.apply(revision, *term, proposal);
         }
         let bytes = super::property::bytes(&state);
-        let back = State::read_from(&bytes).unwrap();
+        let back = State::read_from(&*bytes).unwrap();
         prop_assert_eq!(super::property::bytes(&back), bytes.clone());
         prop_assert_eq!(&back.index, &state.index);
         for length in (0..bytes.len()).step_by(7) {

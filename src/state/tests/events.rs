@@ -270,7 +270,7 @@ fn what_is_too_old_goes_and_whoever_missed_it_is_told_so() {
     assert_eq!(from(EventId::end_of(floor.revision)), Ok(7 * 24));
     let before = EventId::end_of(floor.revision - 1);
     assert_eq!(from(before), Err(floor));
-    let restored = State::read_from(&property::bytes(&state)).unwrap();
+    let restored = State::read_from(&*property::bytes(&state)).unwrap();
     assert_eq!(restored.events(None).unwrap(), kept);
     assert_eq!(restored.events(Some(before)).unwrap_err(), floor);
 }

@@ -424,7 +424,7 @@ fn one_run(
         }
         reached.note(&before, &state, &proposal.command, &reply);
         if restored.is_none() && log.len() == cut {
-            restored = Some((State::read_from(&bytes(&state)).unwrap(), revision));
+            restored = Some((State::read_from(&*bytes(&state)).unwrap(), revision));
         }
         log.push((term, proposal));
     }

@@ -86,11 +86,11 @@ proptest! {
                 prop_assert!(bytes(state) == hash, "at {}", revision);
             }
             if let Some(last) = restored.last() {
-                let again = State::read_from(&bytes(last)).unwrap();
+                let again = State::read_from(&*bytes(last)).unwrap();
                 prop_assert_eq!(&again.index, &last.index);
                 restored.push(again);
             } else {
-                restored.push(State::read_from(&hash).unwrap());
+                restored.push(State::read_from(&hash[..]).unwrap());
             }
         }
     }
@@ -137,7 +137,7 @@ proptest! {
             prop_assert!(same_objects(&before, &state), "{:?}", proposal);
             replies.push(reply);
         }
-        let mut restored = State::read_from(&bytes(&state)).unwrap();
+        let mut restored = State::read_from(&*bytes(&state)).unwrap();
         for ((term, proposal), reply) in log.iter().zip(replies) {
             revision += 1;
             let before = restored.clone();
