@@ -109,10 +109,10 @@ async fn who_takes_nothing_is_cut_off_however_much_it_says() {
     let bench = Bench::start().await;
     let runner = bench.runner("box-1").await;
     let first = bench.session(&runner, 5).await;
-    // Lists of nearly 4 MiB: two are more than the system keeps for a connection.
+    // Specs of 8 MiB together are more than the system keeps for a connection.
     let mut agents = Vec::new();
-    for n in 0..3 {
-        agents.push(bench.large_agent(n, runner.id, 5 << 18).await.0);
+    for n in 0..20 {
+        agents.push(bench.large_agent(n, runner.id, 400 << 10).await.0);
     }
     drop(first);
     let idle = bench.server.tasks.len();
