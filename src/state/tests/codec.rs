@@ -23,9 +23,9 @@ fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
 }
 
 /// Every kind of command; a new one does not compile until it stands here, and then has to be generated.
-const COMMANDS: usize = 35;
+pub(super) const COMMANDS: usize = 35;
 
-fn number(command: &Command) -> usize {
+pub(super) fn number(command: &Command) -> usize {
     use {
         AgentCommand as A, ClusterCommand as U, ConfigCommand as G, ContainerCommand as C,
         DiscoveryCommand as D, EngineCommand as E,

@@ -11,6 +11,7 @@ mod containers;
 mod discovery;
 mod engines;
 mod events;
+mod golden;
 mod managers;
 mod property;
 mod replay;
