@@ -3,7 +3,7 @@
 //! The same entry points as in `fuzz/`, without coverage, so that they run with the other tests. An input
 //! that once broke something stays in [`FOUND`].
 
-use quorate::{api, config, consensus, probe, session};
+use quorate::{api, config, consensus, probe, session, wire};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 /// Changed seeds for each target.
@@ -33,6 +33,11 @@ fn targets() -> Vec<(&'static str, Run, Vec<Vec<u8>>)> {
             "session_frames",
             session::fuzzing::session_frames,
             session::fuzzing::session_seeds(),
+        ),
+        (
+            "mux_frames",
+            wire::streams::fuzzing::mux_frames,
+            wire::streams::fuzzing::mux_seeds(),
         ),
         (
             "probe_frames",

@@ -1,7 +1,8 @@
 //! Length-delimited postcard frames over any byte stream.
 //!
 //! A frame is a big-endian `u32`, the number of bytes that follow, and then one value in postcard
-//! form. Nothing here knows what is sent, or over what: peers and sessions both stand on it.
+//! form. Nothing here knows what is sent, or over what: peers and sessions both stand on it. [`streams`]
+//! puts many flows of bytes over one connection.
 //!
 //! What holds:
 //!
@@ -16,6 +17,7 @@
 mod framed;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+pub mod streams;
 #[cfg(test)]
 mod tests;
 
