@@ -38,7 +38,7 @@
 //! | `failpoints` | where tests let a manager die; nothing without the feature | |
 //! | `planted` | bugs on purpose, to test the tests; nothing without the feature | |
 //! | `model` | typed ids and the objects | |
-//! | `wire` | frames over a stream | |
+//! | `wire` | frames over a connection, and many streams over one | |
 //! | `command` | commands, outcomes, rejections | `model` |
 //! | `state` | pure: apply, the filters of placement, indexes, events, invariants | `model` `command` |
 //! | `plan` | pure: placement, strategies, verdicts on health, mass silence | `model` `command` `state` |

@@ -10,6 +10,7 @@ use axum::{
 
 use super::{
     App, cached,
+    echo::echo,
     params::LABELLED_LIST,
     problem::Problem,
     resource::{self, Named, Resource},
@@ -32,6 +33,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .post("/api/v1/containers/{name}/cordon", cordon)
         .post("/api/v1/containers/{name}/uncordon", uncordon)
         .get("/api/v1/containers/{name}/stats", stats)
+        .post("/api/v1/containers/{name}/echo", echo)
 }
 
 impl Resource for Container {

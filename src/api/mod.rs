@@ -18,6 +18,7 @@ mod cluster;
 mod configs;
 mod containers;
 mod discovery;
+mod echo;
 mod engines;
 mod events;
 mod figures;
@@ -72,6 +73,7 @@ use crate::{
     engine::EngineAccess,
     probe::Prober,
     security::{Ca, Fingerprint},
+    session::Streams,
 };
 
 /// Writes all figures in the text form of Prometheus.
@@ -92,6 +94,8 @@ pub struct Deps {
     pub metrics: RenderMetrics,
     /// Asks managers for what is not in the state.
     pub peer_queries: Arc<dyn PeerQueries>,
+    /// The way into containers.
+    pub streams: Arc<Streams>,
     /// Redis, if there is one.
     pub cache: Option<Reader>,
 }
@@ -124,6 +128,7 @@ struct Shared {
     engines: EngineAccess,
     metrics: RenderMetrics,
     peer_queries: Arc<dyn PeerQueries>,
+    streams: Arc<Streams>,
     openapi: Bytes,
     limits: Limits,
     watches: Arc<Semaphore>,
@@ -157,6 +162,7 @@ impl App {
             engines: deps.engines,
             metrics: deps.metrics,
             peer_queries: deps.peer_queries,
+            streams: deps.streams,
             openapi: openapi::document().into(),
             limits,
             watches: Arc::new(Semaphore::new(watch::MAX_WATCHES)),
@@ -223,6 +229,10 @@ impl App {
 
     fn peer_queries(&self) -> &dyn PeerQueries {
         &*self.0.peer_queries
+    }
+
+    fn streams(&self) -> &Streams {
+        &self.0.streams
     }
 
     fn openapi(&self) -> Bytes {

@@ -9,7 +9,7 @@ use utoipa::{
 };
 
 use super::{
-    agents, approve, breaker, cluster, configs, containers, discovery, engines, events, join_tokens,
+    agents, approve, breaker, cluster, configs, containers, discovery, echo, engines, events, join_tokens,
     networks, ops, stats, tokens, topology,
 };
 
@@ -30,7 +30,7 @@ use super::{
         tokens::list, tokens::create, tokens::revoke,
         agents::list, agents::deploy, agents::get, agents::explain, agents::start, agents::stop, agents::delete,
         containers::list, containers::register, containers::get, containers::remove,
-        containers::cordon, containers::uncordon, stats::stats, approve::approve,
+        containers::cordon, containers::uncordon, stats::stats, echo::echo, approve::approve,
         discovery::get, discovery::scan, discovery::cancel,
         engines::list, engines::add, engines::get, engines::remove,
         networks::list, networks::create, networks::remove, networks::connect, networks::disconnect,

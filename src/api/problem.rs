@@ -114,6 +114,10 @@ codes! {
     EngineUnreachable = BAD_GATEWAY, "engine_unreachable", "The engine can't be reached";
     /// The engine tried and failed, or its answer makes no sense.
     EngineFailed = BAD_GATEWAY, "engine_failed", "The engine failed";
+    /// Nobody holds a session of the container.
+    NoSession = SERVICE_UNAVAILABLE, "no_session", "The container has no open session";
+    /// There is no stream to the container, or it broke.
+    StreamFailed = SERVICE_UNAVAILABLE, "stream_failed", "The stream to the container failed";
     /// Handed on, and what became of it is not known.
     OutcomeUnknown = GATEWAY_TIMEOUT, "outcome_unknown", "The outcome of the request is unknown";
 }

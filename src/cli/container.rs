@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     Context, Failure,
+    echo::{echoed, size},
     output::{Output, Row, age, ago, all_pages, bytes, or_dash, word},
     stats,
     token::lifetime,
@@ -40,6 +41,14 @@ pub enum Verb {
         /// How far to look back, an hour at most
         #[arg(long, value_name = "TIME", default_value = "10m", value_parser = lifetime)]
         last: u64,
+    },
+    /// Measures the way to a container: bytes go there and come back
+    Echo {
+        /// Its name or id
+        name: String,
+        /// How many bytes, such as `64MiB`; 1 GiB at most
+        #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
+        bytes: u64,
     },
     /// Registers a container before its runner comes
     Register {
@@ -311,6 +320,10 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
             let since = ago(Duration::from_secs(last));
             let stats = client.container_stats(&name, since).await?;
             stats::tell(output, &stats)
+        }
+        Verb::Echo { name, bytes } => {
+            let view = client.echo_container(&name, bytes).await?;
+            output.said(&echoed(&view), &view)
         }
         Verb::Register { name, label } => {
             let labels = labels(label)?;

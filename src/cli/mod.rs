@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod container;
 mod discovery;
+mod echo;
 mod engine;
 mod events;
 mod failure;

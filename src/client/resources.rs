@@ -1,5 +1,7 @@
 //! The calls, resource by resource.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use reqwest::{
     Method,
@@ -12,12 +14,15 @@ use super::{
     send::Outgoing,
     types::{
         AgentView, BreakerView, Changed, ClusterStatus, ConfigPut, ConfigView, ContainerRequest,
-        ContainerStats, ContainerView, CordonRequest, Created, EngineRequest, EngineView, EventView,
-        Explained, Health, JoinTokenRequest, JoinTokenView, List, ManagerView, NewToken, TokenRequest,
-        TokenView, Topology, TransferRequest,
+        ContainerStats, ContainerView, CordonRequest, Created, EchoRequest, EchoView, EngineRequest,
+        EngineView, EventView, Explained, Health, JoinTokenRequest, JoinTokenView, List, ManagerView,
+        NewToken, TokenRequest, TokenView, Topology, TransferRequest,
     },
 };
 use crate::model::{AgentSpec, ManagerId, Millis, Revision};
+
+/// For an echo to come back; managers give it up before.
+const ECHO: Duration = Duration::from_secs(60);
 
 /// A config as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -284,6 +289,17 @@ impl Client {
     pub async fn container_stats(&self, name: &str, since: Millis) -> Result<ContainerStats, ClientError> {
         let path = format!("{}/stats?since={}", at("containers", name), since.0);
         self.json(Outgoing::read(path)).await
+    }
+
+    /// Sends bytes to a container and back through the manager that answers, and tells how long it took.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `no_session` or `stream_failed` when they did not come back.
+    pub async fn echo_container(&self, name: &str, bytes: u64) -> Result<EchoView, ClientError> {
+        let path = format!("{}/echo", at("containers", name));
+        let mut request = Outgoing::once(Method::POST, path).json(&EchoRequest { bytes })?;
+        request.within = ECHO;
+        self.json(request).await
     }
 
     /// Registers a container before its runner comes.

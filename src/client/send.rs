@@ -41,6 +41,8 @@ pub(super) struct Outgoing {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
     pub repeat: Repeat,
+    /// How long one manager may take to answer, if that is longer than for others.
+    pub within: Duration,
     /// Whether its idempotency key was made here, and not chosen by the caller.
     pub own_key: bool,
 }
@@ -54,6 +56,7 @@ impl Outgoing {
             headers: Vec::new(),
             body: Bytes::new(),
             repeat: Repeat::Always,
+            within: Duration::ZERO,
             own_key: false,
         }
     }
@@ -177,7 +180,8 @@ impl Client {
         for (name, value) in &request.headers {
             outgoing = outgoing.header(name, value);
         }
-        let sent = timeout(self.inner.limits.attempt, outgoing.send()).await;
+        let within = self.inner.limits.attempt.max(request.within);
+        let sent = timeout(within, outgoing.send()).await;
         let response = match sent {
             Err(_) => return Attempt::Unsure(format!("{endpoint} did not answer in time")),
             Ok(Err(error)) if error.is_connect() || error.is_builder() => {

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AgentId, AgentSpec, AgentState, Assessment, Capabilities, ContainerId, Generation, Labels, ManagerId,
-    Name, PeerInfo, PlacementId, PlacementRole, ReplicaId, Resources, Revision, Sample, Versions,
-    named::named,
+    Name, PeerInfo, PlacementId, PlacementRole, ReplicaId, Resources, Revision, Sample, StreamTicket,
+    Versions, named::named,
 };
 
 /// The versions of these types that are spoken here.
@@ -80,6 +80,15 @@ pub enum FromRunner {
     Echo {
         /// Its number.
         number: u64,
+    },
+    /// First frame of a runner's second connection, which was asked for over its session.
+    Streams {
+        /// The container's id.
+        container: ContainerId,
+        /// Which start of the runner.
+        boot: u64,
+        /// As it was told in the session.
+        ticket: StreamTicket,
     },
 }
 
@@ -208,6 +217,13 @@ pub enum FromManager {
         /// Whether trying again can help.
         retry: bool,
     },
+    /// The runner is to open a second connection to this manager, for streams.
+    OpenStreams {
+        /// To show there.
+        ticket: StreamTicket,
+    },
+    /// Answers the first frame of the second connection. What follows on it are streams.
+    StreamsOpen,
 }
 
 /// A placement that a container shall have.

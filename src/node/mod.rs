@@ -30,7 +30,7 @@ use crate::{
     plan::{Mass, Windows},
     probe::Prober,
     security::{self, Leaf, SecurityError},
-    session::{self, SessionServer},
+    session::{self, SessionServer, Streams},
 };
 
 pub use self::{identity::IdentityError, join::JoinError};
@@ -192,6 +192,7 @@ pub async fn run(
         },
         shutdown.child_token(),
     );
+    let streams = Streams::start(local.roster.clone(), peers.clone());
     let sessions = SessionServer::start(
         session_listener,
         session::Deps {
@@ -229,6 +230,7 @@ pub async fn run(
         engines,
         metrics: Arc::new(move || metrics() + &shown.render()),
         peer_queries: local,
+        streams,
         cache: cache.as_ref().map(Cache::reader),
     };
     let serving = tasks.spawn(api::serve(

@@ -37,6 +37,8 @@ impl Lane {
     pub const FORWARD: Self = Self(3);
     /// Questions of a manager that is no member yet.
     pub const JOIN: Self = Self(4);
+    /// Streams into containers, multiplexed.
+    pub const STREAMS: Self = Self(5);
 
     /// Whether a manager that the membership here does not have may use it. A member that is behind may
     /// not know a later one yet, which may be the leader it needs: only what asks for effects here is

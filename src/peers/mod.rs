@@ -176,7 +176,8 @@ impl Peers {
         self.shared.members.get()?.upgrade()
     }
 
-    fn others(&self) -> BTreeMap<ManagerId, Member> {
+    /// All other managers, as the membership here has them.
+    pub fn others(&self) -> BTreeMap<ManagerId, Member> {
         self.members().map(|members| members.others()).unwrap_or_default()
     }
 

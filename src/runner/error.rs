@@ -80,12 +80,17 @@ pub(super) enum SessionError {
 impl SessionError {
     /// One line with the whole chain of causes.
     pub(super) fn complain(&self, manager: &str) {
+        tracing::warn!(%manager, "no session: {}", self.chain());
+    }
+
+    /// The error and all its causes.
+    pub(super) fn chain(&self) -> String {
         let mut words = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
             words = format!("{words}: {cause}");
             source = cause.source();
         }
-        tracing::warn!(%manager, "no session: {words}");
+        words
     }
 }

@@ -83,7 +83,10 @@ impl Link {
     }
 }
 
-async fn dial(address: &str, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, SessionError> {
+pub(super) async fn dial(
+    address: &str,
+    tls: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, SessionError> {
     let connect = async {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;

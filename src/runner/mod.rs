@@ -38,6 +38,7 @@ mod reports;
 mod sampler;
 mod session;
 mod stray;
+mod streams;
 mod supervisor;
 
 use std::{

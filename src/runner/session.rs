@@ -3,14 +3,15 @@
 //! Whatever arrives or is due is dealt with in one loop, so that nothing here needs a lock. Agents do
 //! not end with a session; only exclusive ones end, with their lease.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use rustls::ClientConfig;
 use tokio::{
     sync::watch,
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     GRACE, Runner,
@@ -22,10 +23,14 @@ use super::{
     pace::{PATIENCE, next_heartbeat},
     reports::{Latest, news},
     sampler,
+    streams::Invited,
     supervisor::Supervisor,
 };
 use crate::{
-    model::session::{FromManager, FromRunner, PROTOCOL},
+    model::{
+        ContainerId,
+        session::{FromManager, FromRunner, PROTOCOL},
+    },
     security::{self, KeyRequest},
 };
 
@@ -38,6 +43,7 @@ const MAX_WAITING: usize = 64;
 /// A session that is open.
 pub(super) struct Session<'a> {
     runner: &'a mut Runner,
+    container: ContainerId,
     link: Link,
     fence_after: Duration,
     /// Heartbeats without an acknowledgement, and when each was sent.
@@ -54,6 +60,11 @@ pub(super) struct Session<'a> {
     renew_at: Instant,
     /// The CA that signs, PEM.
     ca: String,
+    /// Of the manager, for a second connection.
+    address: String,
+    tls: Arc<ClientConfig>,
+    /// The second connection, if the manager has asked for one; the last one counts.
+    streams: Option<AbortOnDropHandle<()>>,
     /// The key of a certificate that was asked for.
     new_key: Option<String>,
     /// Set once the runner is to end: stops the agents.
@@ -64,7 +75,8 @@ impl<'a> Session<'a> {
     /// Connects to a manager and introduces this runner.
     pub(super) async fn open(runner: &'a mut Runner, identity: &Identity) -> Result<Self, SessionError> {
         let tls = security::session_client(&identity.trust, Some(&identity.leaf))?;
-        let mut link = Link::open(runner.managers.current(), tls).await?;
+        let address = runner.managers.current().to_owned();
+        let mut link = Link::open(&address, tls.clone()).await?;
         let mut reports = runner.reports.watch();
         let told = reports.borrow_and_update().clone();
         let mut found = runner.looking.found.clone();
@@ -94,6 +106,7 @@ impl<'a> Session<'a> {
         runner.lease.open();
         let renew_at = (Instant::now() + identity.renew_in()).max(runner.renew_not_before);
         Ok(Self {
+            container,
             link,
             fence_after: Duration::from_millis(fence_after_ms),
             waiting: VecDeque::new(),
@@ -105,6 +118,9 @@ impl<'a> Session<'a> {
             arriving: Arriving::default(),
             renew_at,
             ca: identity.trust.pem().to_owned(),
+            address,
+            tls,
+            streams: None,
             new_key: None,
             stopping: None,
             runner,
@@ -239,10 +255,25 @@ impl<'a> Session<'a> {
                     return Err(SessionError::Unexpected("a certificate nobody asked for"));
                 };
                 let renewed = self.runner.renewed(container, &self.ca, chain, key)?;
+                if let Some(identity) = &self.runner.identity {
+                    self.tls = security::session_client(&identity.trust, Some(&identity.leaf))?;
+                }
                 self.renew_at = Instant::now() + renewed;
                 Ok(())
             }
             FromManager::Refused { reason, retry } => Err(SessionError::Refused { reason, retry }),
+            FromManager::OpenStreams { ticket } => {
+                let invited = Invited {
+                    address: self.address.clone(),
+                    tls: self.tls.clone(),
+                    container: self.container,
+                    boot: self.runner.about.boot,
+                    ticket,
+                };
+                self.streams = Some(invited.follow());
+                Ok(())
+            }
+            FromManager::StreamsOpen => Err(SessionError::Unexpected("an answer to a second connection")),
             // Answered where it is read.
             FromManager::Echo { .. } => Ok(()),
             FromManager::Welcome { .. } => Err(SessionError::Unexpected("a second welcome")),

@@ -12,7 +12,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::{Core, Refusal, admit, open};
+use super::{Core, Refusal, admit, open, streams};
 use crate::{
     model::{
         ContainerId, Mismatch, Versions,
@@ -133,7 +133,10 @@ async fn connection(
         (Ok(frame), Some(identity)) => {
             drop(stranger);
             match introduced(frame, &identity) {
-                Ok((id, hello)) => open::serve(core, stream, address, identity, id, hello).await,
+                Ok(Introduced::Session(id, hello)) => {
+                    open::serve(core, stream, address, identity, id, *hello).await;
+                }
+                Ok(Introduced::Streams(claim)) => streams::serve(core, stream, address, claim).await,
                 Err(refusal) => refuse(core, stream, address, refusal).await,
             }
         }
@@ -225,8 +228,14 @@ fn no_common_version(theirs: Versions, mismatch: Mismatch) -> Refusal {
     ))
 }
 
+/// What a runner's connection is for.
+enum Introduced {
+    Session(ContainerId, Box<(u16, Hello)>),
+    Streams(streams::Claim),
+}
+
 /// The runner that a certificate and its first frame introduce.
-fn introduced(frame: FromRunner, identity: &PeerIdentity) -> Result<(ContainerId, (u16, Hello)), Refusal> {
+fn introduced(frame: FromRunner, identity: &PeerIdentity) -> Result<Introduced, Refusal> {
     let id = match identity.role {
         PeerRole::Runner => identity.name.parse().map_err(|_| {
             Refusal::for_good(format!(
@@ -244,8 +253,16 @@ fn introduced(frame: FromRunner, identity: &PeerIdentity) -> Result<(ContainerId
         FromRunner::Hello { protocol, hello } => {
             let common = Versions::common(PROTOCOL, protocol);
             let version = common.map_err(|mismatch| no_common_version(protocol, mismatch))?;
-            Ok((id, (version, hello)))
+            Ok(Introduced::Session(id, Box::new((version, hello))))
         }
+        FromRunner::Streams { container, .. } if container != id => Err(Refusal::for_good(format!(
+            "the certificate is for container {id}, not for {container}"
+        ))),
+        FromRunner::Streams { boot, ticket, .. } => Ok(Introduced::Streams(streams::Claim {
+            container: id,
+            boot,
+            ticket,
+        })),
         _ => Err(Refusal::for_good("a runner with a certificate says hello first")),
     }
 }
@@ -256,7 +273,7 @@ pub(super) fn complain(core: &Core, address: SocketAddr, reason: &str) {
     }
 }
 
-async fn refuse(core: &Core, stream: TlsStream<TcpStream>, address: SocketAddr, refusal: Refusal) {
+pub(super) async fn refuse(core: &Core, stream: TlsStream<TcpStream>, address: SocketAddr, refusal: Refusal) {
     complain(core, address, &refusal.reason);
     farewell(stream, &refusal.into()).await;
 }

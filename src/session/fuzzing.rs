@@ -92,6 +92,11 @@ pub fn session_seeds() -> Vec<Vec<u8>> {
         FromRunner::Report(report),
         FromRunner::Renew { csr: String::new() },
         FromRunner::Goodbye,
+        FromRunner::Streams {
+            container: crate::model::ContainerId(3),
+            boot: 5,
+            ticket: crate::model::StreamTicket([7; 16]),
+        },
         FromRunner::Assessed(found()),
         FromRunner::Sample(Sample {
             cpu_millis: 500,
@@ -121,6 +126,10 @@ pub fn session_seeds() -> Vec<Vec<u8>> {
         told,
         desired,
         FromManager::HeartbeatAck { seq: 3 },
+        FromManager::OpenStreams {
+            ticket: crate::model::StreamTicket([7; 16]),
+        },
+        FromManager::StreamsOpen,
         FromManager::Admitted {
             id: 4,
             ca_key: "k".into(),

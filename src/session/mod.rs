@@ -8,6 +8,8 @@
 //!       log <── reports, one proposal at a time ── serve ──> list, when placements changed
 //!    leader <── pulse: one digest a manager ── heartbeats     ^ woken by roster: one look at the
 //!       └────── counted ──> HeartbeatAck                      │ state for all sessions
+//!
+//!  runner ──TLS──> accept ──a ticket that its session was told──> streams: bytes, with credit
 //! ```
 //!
 //! What holds:
@@ -39,17 +41,23 @@ mod reporter;
 mod roster;
 mod samples;
 mod serve;
+mod streams;
 #[cfg(test)]
 mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{complaints::Complaints, fan_in::FanIn, pulse::Pulse};
-pub use self::{fan_in::Count, roster::Roster, samples::Samples};
+pub use self::{
+    fan_in::Count,
+    roster::Roster,
+    samples::Samples,
+    streams::{MeasureError, Measured, OpenError, Streams},
+};
 use crate::{consensus::Consensus, model::session::FromManager, peers::Peers, security::Ca};
 
 /// What sessions stand on.
@@ -83,6 +91,8 @@ struct Core {
     pulse: Pulse,
     complaints: Complaints,
     samples: Arc<Samples>,
+    /// Connections for streams that there may be more.
+    stream_places: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
@@ -115,6 +125,7 @@ impl SessionServer {
             pulse: Pulse::default(),
             complaints: Complaints::default(),
             samples,
+            stream_places: Arc::new(Semaphore::new(streams::CONNECTIONS)),
             shutdown,
         });
         let tasks = TaskTracker::new();

@@ -20,11 +20,13 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use super::streams::{OpenError, Slot};
 use crate::{
     consensus::Consensus,
     model::{Container, ContainerId, PlacementId, RoundTrip},
     state::State,
     telemetry,
+    wire::streams::Mux,
 };
 
 /// Between looks at least.
@@ -47,6 +49,8 @@ pub(super) struct Handle {
     changed: AtomicBool,
     replaced: AtomicBool,
     seen: Mutex<Option<Seen>>,
+    /// Its second connection.
+    pub streams: Slot,
 }
 
 /// What was last seen of a session's container. Holding on to it keeps its pointers from being given
@@ -94,7 +98,13 @@ impl Handle {
             changed: AtomicBool::new(true),
             replaced: AtomicBool::new(false),
             seen: Mutex::new(None),
+            streams: Slot::default(),
         }
+    }
+
+    /// The connection for streams, which the runner is asked for if there is none.
+    pub(super) async fn streams(&self) -> Result<Arc<Mux>, OpenError> {
+        self.streams.get(|| self.wake.notify_one()).await
     }
 
     /// Waits until there is something to look at.
@@ -135,6 +145,7 @@ impl Handle {
 
     fn replace(&self) {
         self.replaced.store(true, Ordering::Release);
+        self.streams.end();
         self.wake.notify_one();
     }
 
@@ -188,6 +199,11 @@ impl Roster {
             .collect()
     }
 
+    /// The session of a container, if it is open here.
+    pub(super) fn session(&self, container: ContainerId) -> Option<Arc<Handle>> {
+        self.with(|sessions| sessions.get(&container).cloned())
+    }
+
     /// Notes a session. An earlier one of the same container is told to end.
     pub(super) fn enter(&self, handle: Arc<Handle>) -> Place<'_> {
         let former = self.with(|sessions| sessions.insert(handle.container, handle.clone()));
@@ -226,6 +242,7 @@ impl Roster {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
+        self.handle.streams.end();
         self.roster.gauge.decrement(1.0);
         self.roster.with(|sessions| {
             let mine = sessions.get(&self.handle.container);

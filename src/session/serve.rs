@@ -276,6 +276,9 @@ impl<'a> Session<'a> {
         {
             self.push(&frame)?;
         }
+        if let Some(ticket) = self.handle.streams.due() {
+            self.push(&FromManager::OpenStreams { ticket })?;
+        }
         // Heartbeats wake this loop often enough. Behind nothing else, or what waits before it would count.
         if self.writer.pending() == 0
             && self.acknowledged > 0
@@ -337,9 +340,10 @@ impl<'a> Session<'a> {
             }
             FromRunner::Renew { csr } => self.renew(&csr),
             FromRunner::Goodbye => Err(self.leave().await),
-            FromRunner::Enroll { .. } | FromRunner::JoinManager { .. } | FromRunner::Hello { .. } => {
-                Err(Refusal::for_now("this session is open already").into())
-            }
+            FromRunner::Enroll { .. }
+            | FromRunner::JoinManager { .. }
+            | FromRunner::Hello { .. }
+            | FromRunner::Streams { .. } => Err(Refusal::for_now("this session is open already").into()),
         }
     }
 

@@ -6,6 +6,7 @@
 mod cluster;
 mod config;
 mod discovery;
+mod echo;
 mod event;
 mod nearest;
 mod network;
@@ -23,6 +24,7 @@ pub use self::{
     },
     config::{ConfigPut, ConfigValue, ConfigView},
     discovery::{ApproveRequest, Approved, DiscoveryView, FindingView, ScanAsked, ScanRequest, ScanView},
+    echo::{EchoRequest, EchoView, MAX_ECHO_BYTES},
     event::{Bookmark, EventView},
     nearest::{nearest, unknown_field},
     network::{NetworkChanged, NetworkConnect, NetworkDisconnect, NetworkRequest, NetworkView},

@@ -3,6 +3,7 @@
 mod admission;
 mod intruders;
 mod sessions;
+mod streams;
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +25,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{Deps, SessionServer, pulse::Heartbeat};
+use super::{Deps, Roster, SessionServer, Streams, pulse::Heartbeat};
 use crate::{
     command::{AgentCommand, Binding, ClusterCommand, Command, Condition, ContainerCommand, Outcome, Reply},
     consensus::{Clock, Consensus, Fatal, First, Options, RaftSettings, Running, Stores},
@@ -62,6 +63,7 @@ struct Bench {
     shutdown: CancellationToken,
     address: SocketAddr,
     ca: Arc<Ca>,
+    streams: Arc<Streams>,
     /// What the leader counted.
     counted: Arc<Mutex<Vec<Heartbeat>>>,
     _dir: TempDir,
@@ -111,15 +113,16 @@ impl Bench {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let leaf = ca.issue_manager(1, &[]).unwrap();
+        let roster = Arc::<Roster>::default();
         let deps = Deps {
             consensus: consensus.clone(),
-            peers,
+            peers: peers.clone(),
             count: Arc::new(move |digest| counting.lock().unwrap().extend(&digest.heartbeats)),
             ca: ca.clone(),
             tls: security::session_server(&leaf, ca.trust()).unwrap(),
             fence_after: FENCE_AFTER,
             samples: Arc::default(),
-            roster: Arc::default(),
+            roster: roster.clone(),
         };
         let shutdown = CancellationToken::new();
         let server = SessionServer::start(listener, deps, shutdown.clone());
@@ -130,6 +133,7 @@ impl Bench {
             shutdown,
             address,
             ca,
+            streams: Streams::start(roster, peers),
             counted,
             _dir: dir,
         }
@@ -181,11 +185,15 @@ impl Bench {
     }
 
     async fn connect(&self, tls: Arc<ClientConfig>) -> Peer {
+        Peer::over(self.dial(tls).await)
+    }
+
+    async fn dial(&self, tls: Arc<ClientConfig>) -> TlsStream<TcpStream> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let stream = TlsConnector::from(tls)
             .connect(security::manager_name(), stream)
             .await;
-        Peer::over(stream.unwrap())
+        stream.unwrap()
     }
 
     /// The answer to a stranger's frame.
