@@ -8,6 +8,7 @@
 //!
 //! It trusts the CA it is given and nothing else; plain `http://` is for loopback only.
 
+mod containers;
 mod discovery;
 mod error;
 mod networks;
