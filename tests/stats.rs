@@ -85,12 +85,30 @@ async fn samples_are_found_through_every_manager_and_who_is_gone_is_named() {
     cluster.kill(gone);
     let others: Vec<_> = (0..3).filter(|at| *at != gone).collect();
     holder(&cluster, &others).await;
-    for through in others {
+    for &through in &others {
         let one_is_gone = |found: &ContainerStats| found.unanswered == [id];
         let found = stats(&cluster, through, "the killed one does not answer", one_is_gone).await;
         assert!(
             !found.managers.contains(&id) && !found.samples.is_empty(),
             "{found:?}"
         );
+    }
+
+    // Of the time since it has held the session, the new manager has all: the killed one is not asked.
+    for through in others {
+        let client = cluster.client(through);
+        let what = format!("through {through}, the manager that holds the session is asked alone");
+        cluster
+            .eventually(&what, async || {
+                let all = client.container_stats("box", Millis(0)).await;
+                let last = all.ok().and_then(|all| Some(all.samples.last()?.at));
+                let (Some(last), Ok(container)) = (last, client.container("box").await) else {
+                    return false;
+                };
+                let holder: Vec<_> = container.manager.into_iter().collect();
+                let found = client.container_stats("box", last).await;
+                found.is_ok_and(|found| found.managers == holder && found.unanswered.is_empty())
+            })
+            .await;
     }
 }

@@ -1,22 +1,23 @@
 //! What managers hold in memory beside the state, as the API asks for it.
 
+use std::collections::BTreeSet;
+
 use futures::future::BoxFuture;
 
 use crate::{
-    model::{ContainerId, Millis, Neighbours, Sampled},
+    model::{ContainerId, ManagerId, Millis, Neighbours, SampleHistory},
     peers::Answers,
 };
 
 /// Asks this manager, and the others, for what is not in the state.
 pub trait PeerQueries: Send + Sync {
-    /// The samples that this manager holds of a container, from a moment on.
-    fn samples_here(&self, container: ContainerId, since: Millis) -> Vec<Sampled>;
-    /// Those that the others hold.
-    fn samples_of_others(
+    /// The samples that some managers hold of a container, from a moment on; this one may be among them.
+    fn samples_of(
         &self,
+        managers: BTreeSet<ManagerId>,
         container: ContainerId,
         since: Millis,
-    ) -> BoxFuture<'_, Answers<Vec<Sampled>>>;
+    ) -> BoxFuture<'_, Answers<SampleHistory>>;
     /// What this manager sees of its neighbours.
     fn neighbours_here(&self) -> Neighbours;
     /// What the others see.

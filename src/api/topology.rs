@@ -1,7 +1,7 @@
 //! `/api/v1/cluster/topology`: what there is and who reaches whom, with measured round trips.
 //!
-//! What is registered comes from the state. Sessions and round trips are held by each manager for itself: the
-//! one that is asked asks the others, and names who did not answer.
+//! What is registered comes from the state, and with it who holds which session. Round trips are held by each
+//! manager for itself: the one that is asked asks the others, and names who did not answer.
 
 use std::collections::BTreeMap;
 
@@ -70,10 +70,10 @@ fn draw(
                 engines.insert(id, (by, Some(trip)));
             }
         }
-        // A session that moved may be with its former manager for a moment still; one that has answered is
-        // rather the one in use.
+        // A session that moved may be with its former manager for a moment still; the record names the new one.
         for (id, trip) in seen.sessions {
-            if trip.is_some() || !sessions.contains_key(&id) {
+            let holder = state.container(id).and_then(|container| container.holder());
+            if holder == Some(by) || !sessions.contains_key(&id) {
                 sessions.insert(id, (by, trip));
             }
         }
@@ -99,7 +99,12 @@ fn draw(
             .collect(),
         containers: state
             .containers(None)
-            .map(|container| container_node(state, container, sessions.get(&container.id)))
+            .map(|container| {
+                let silent = container.holder().filter(|holder| unanswered.contains(holder));
+                let session = sessions.remove(&container.id);
+                let session = session.or_else(|| silent.map(|holder| (holder, None)));
+                container_node(state, container, session)
+            })
             .collect(),
         unanswered,
     }
@@ -137,7 +142,7 @@ fn engine_node(engine: &Engine, seen: Option<&Seen>, networks: Vec<NetworkNode>)
     }
 }
 
-fn container_node(state: &state::State, container: &Container, seen: Option<&Seen>) -> ContainerNode {
+fn container_node(state: &state::State, container: &Container, session: Option<Seen>) -> ContainerNode {
     let agents = state.placements_in(container.id).filter_map(|placement| {
         let agent = state.agent(placement.replica.agent)?;
         Some(AgentNode {
@@ -151,8 +156,55 @@ fn container_node(state: &state::State, container: &Container, seen: Option<&See
         name: container.name.clone(),
         state: container.state,
         engine: container.engine.as_ref().map(|place| place.engine),
-        session: seen.map(|(by, _)| *by),
-        round_trip_micros: seen.and_then(|(_, trip)| *trip),
+        session: session.map(|(holder, _)| holder),
+        round_trip_micros: session.and_then(|(_, trip)| trip),
         agents: agents.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        command::{Command, ContainerCommand},
+        model::Resources,
+        state::bench::{StateBench, connect},
+    };
+
+    const BOX: ContainerId = ContainerId(1);
+
+    /// Who is shown to hold the session of a container whose record names manager 2, and how far away it is.
+    fn session(seen: &[(ManagerId, Option<u64>)], silent: &[ManagerId]) -> Option<(ManagerId, Option<u64>)> {
+        let mut bench = StateBench::with_containers(1);
+        let mut moved = connect(BOX.0, 1, None, Resources::default());
+        if let Command::Container(ContainerCommand::Connect { manager, .. }) = &mut moved {
+            *manager = 2;
+        }
+        bench.apply(moved).unwrap();
+        let neighbours = seen.iter().map(|(by, trip)| {
+            let sessions = vec![(BOX, trip.map(RoundTrip))];
+            let seen = Neighbours {
+                sessions,
+                ..Neighbours::default()
+            };
+            (*by, seen)
+        });
+        let neighbours = neighbours.collect();
+        let topology = draw(&bench.state, &Status::default(), neighbours, silent.to_vec());
+        let shown = &topology.containers[0];
+        let micros = shown.round_trip_micros.map(|RoundTrip(micros)| micros);
+        shown.session.map(|holder| (holder, micros))
+    }
+
+    #[test]
+    fn a_session_is_with_the_manager_that_the_record_names() {
+        let from_one_to_two = [(1, Some(70)), (2, None)];
+        assert_eq!(session(&from_one_to_two, &[]), Some((2, None)));
+        let from_two_to_three = [(2, None), (3, Some(70))];
+        assert_eq!(session(&from_two_to_three, &[]), Some((2, None)), "for a moment");
+        assert_eq!(session(&[(3, Some(70))], &[]), Some((3, Some(70))));
+        assert_eq!(session(&[], &[]), None, "manager 2 has answered that it has none");
+        assert_eq!(session(&[], &[2]), Some((2, None)), "manager 2 does not answer");
+        assert_eq!(session(&[], &[1]), None);
     }
 }

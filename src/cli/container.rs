@@ -141,7 +141,9 @@ impl Row for ContainerView {
     fn head(wide: bool) -> Vec<&'static str> {
         let mut head = vec!["NAME", "STATE", "AGENTS", "CPU", "MEMORY", "AGE", "REASON"];
         if wide {
-            head.extend(["ID", "ADDRESS", "IMAGE", "NETWORKS", "RUNNER", "LABELS"]);
+            head.extend([
+                "ID", "ADDRESS", "MANAGER", "IMAGE", "NETWORKS", "RUNNER", "LABELS",
+            ]);
         }
         head
     }
@@ -168,6 +170,7 @@ impl Row for ContainerView {
             cells.extend([
                 self.id.to_string(),
                 or_dash(self.address.as_ref()),
+                or_dash(self.manager),
                 or_dash(self.image.as_ref()),
                 self.networks.iter().collect::<Vec<_>>().join(","),
                 runner(self),

@@ -18,7 +18,7 @@ pub(super) fn show(topology: &Topology, output: &Output) -> Result<(), Failure> 
     if !topology.unanswered.is_empty() {
         let silent: Vec<_> = topology.unanswered.iter().map(u64::to_string).collect();
         eprintln!(
-            "manager {} did not answer: its round trips and the sessions it holds are missing",
+            "manager {} did not answer: its round trips are missing",
             silent.join(", ")
         );
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Condition;
 use crate::model::{
     Assessment, Capabilities, ContainerId, ContainerState, EngineId, Found, JoinToken, JoinTokenId, Labels,
-    Name, Resources, Revision,
+    ManagerId, Name, Resources, Revision,
 };
 
 /// A change of a container.
@@ -37,6 +37,8 @@ pub enum ContainerCommand {
         id: ContainerId,
         /// Changes with each start of the runner.
         boot: u64,
+        /// The manager that it was opened with.
+        manager: ManagerId,
         /// Where the session came from.
         address: String,
         /// The engine's own id of its container.

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Adoption, Assessment, ContainerId, EngineId, JoinTokenId, Labels, Millis, Name, Networks, Revision,
-    named::named,
+    Adoption, Assessment, ContainerId, EngineId, JoinTokenId, Labels, ManagerId, Millis, Name, Networks,
+    Revision, named::named,
 };
 
 /// Where a container stands in its life.
@@ -188,6 +188,8 @@ pub struct Container {
     /// The revision at which its session was opened; zero without a runner.
     #[serde(default)]
     pub connected: Revision,
+    /// The manager that it was opened with; `None` without a runner. See [`Self::holder`].
+    pub manager: Option<ManagerId>,
     /// The revision of its last change.
     pub version: Revision,
     /// Log time of its registration.
@@ -217,7 +219,8 @@ named!(
         "enrolled",
         "boot",
         "started",
-        "connected"
+        "connected",
+        "manager"
     ]
 );
 
@@ -226,6 +229,13 @@ impl Container {
     pub fn tokens(&self) -> impl Iterator<Item = JoinTokenId> {
         let adoption = self.adoption.as_ref().and_then(|adoption| adoption.token);
         self.invited.into_iter().chain(adoption)
+    }
+
+    /// The manager that holds its session, as far as the state can tell: whoever is lost has to open
+    /// another one, with any manager.
+    pub fn holder(&self) -> Option<ManagerId> {
+        let open = matches!(self.state, ContainerState::Ready | ContainerState::Suspect);
+        self.manager.filter(|_| open)
     }
 
     /// What constraints find under `key`: a label, or else what its runner found.

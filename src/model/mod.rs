@@ -55,7 +55,7 @@ pub use name::{Name, NameError};
 pub use neighbours::{Neighbours, RoundTrip};
 pub use network::{NetworkName, NetworkNameError, Networks};
 pub use placement::{Generation, Placement, PlacementRole, Replica, ReplicaId};
-pub use sample::{Sample, Sampled};
+pub use sample::{Sample, SampleHistory, Sampled};
 pub use stream::{StreamAnswer, StreamHeader, StreamService, StreamTicket};
 pub use time::Millis;
 pub use token::{JoinRole, JoinToken, Role, SecretHash, Token};

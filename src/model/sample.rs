@@ -23,6 +23,15 @@ pub struct Sample {
     pub send_rate: u64,
 }
 
+/// What a manager holds of a container's samples from a moment on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleHistory {
+    /// The samples, the oldest first.
+    pub samples: Vec<Sampled>,
+    /// Whether nobody else can have any: this manager has held the container's session all the time.
+    pub whole: bool,
+}
+
 /// A sample, and when a manager took it in by its own clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sampled {

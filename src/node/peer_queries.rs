@@ -1,6 +1,6 @@
 //! What this manager holds beside the state, and the way to what the others hold.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::PeerQueries,
     control::EngineTrips,
-    model::{ContainerId, Millis, Neighbours, RoundTrip, Sampled},
+    model::{ContainerId, ManagerId, Millis, Neighbours, RoundTrip, SampleHistory},
     peers::{Answers, Lane, Peers, Question, QuestionId},
     session::{Roster, Samples},
 };
@@ -25,7 +25,7 @@ struct AskSamples {
 
 impl Question for AskSamples {
     const ID: QuestionId = QuestionId(51);
-    type Answer = Vec<Sampled>;
+    type Answer = SampleHistory;
 }
 
 /// What a manager sees of its neighbours.
@@ -56,7 +56,7 @@ impl Local {
             peers: peers.clone(),
         });
         peers.answer(Lane::FORWARD, &local, |local, _, ask: AskSamples| async move {
-            Ok(local.samples.since(ask.container, ask.since))
+            Ok(local.samples.history(ask.container, ask.since))
         });
         peers.answer(Lane::FORWARD, &local, |local, _, AskNeighbours| async move {
             Ok(local.neighbours_here())
@@ -66,18 +66,22 @@ impl Local {
 }
 
 impl PeerQueries for Local {
-    fn samples_here(&self, container: ContainerId, since: Millis) -> Vec<Sampled> {
-        self.samples.since(container, since)
-    }
-
-    fn samples_of_others(
+    fn samples_of(
         &self,
+        managers: BTreeSet<ManagerId>,
         container: ContainerId,
         since: Millis,
-    ) -> BoxFuture<'_, Answers<Vec<Sampled>>> {
+    ) -> BoxFuture<'_, Answers<SampleHistory>> {
+        let (me, question) = (self.peers.me().id, AskSamples { container, since });
         async move {
-            let question = AskSamples { container, since };
-            self.peers.ask_others(&question, ANSWER).await
+            let others = managers.iter().copied().filter(|id| *id != me);
+            let mut answers = self.peers.ask_each(others, &question, ANSWER).await;
+            if managers.contains(&me) {
+                answers
+                    .answered
+                    .insert(me, self.samples.history(container, since));
+            }
+            answers
         }
         .boxed()
     }

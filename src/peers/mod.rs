@@ -9,8 +9,8 @@
 //! [`Peers`]:
 //!
 //! - a [`Question`] has a number, a form and the form of its answer. Whoever can answer it registers with
-//!   [`Peers::answer`]; any manager asks one other with [`Peers::ask`], or all others with
-//!   [`Peers::ask_others`]. Many questions share a connection, and answers come as they are ready.
+//!   [`Peers::answer`]; any manager asks one other with [`Peers::ask`], some with [`Peers::ask_each`], or all
+//!   others with [`Peers::ask_others`]. Many questions share a connection, and answers come as they are ready.
 //! - A lane may also be handed over as a byte stream, with [`Peers::take`] on one side and
 //!   [`Peers::connect`] on the other.
 //!
@@ -238,7 +238,17 @@ impl Peers {
 
     /// Asks all other managers at once, each with the same time.
     pub async fn ask_others<Q: Question + Sync>(&self, question: &Q, limit: Duration) -> Answers<Q::Answer> {
-        let asked = self.others().into_keys().map(async |id| {
+        self.ask_each(self.others().into_keys(), question, limit).await
+    }
+
+    /// Asks some other managers at once, each with the same time.
+    pub async fn ask_each<Q: Question + Sync>(
+        &self,
+        targets: impl IntoIterator<Item = ManagerId>,
+        question: &Q,
+        limit: Duration,
+    ) -> Answers<Q::Answer> {
+        let asked = targets.into_iter().map(async |id| {
             let answer = self.ask(id, question, limit).await;
             (id, answer)
         });

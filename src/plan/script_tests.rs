@@ -189,6 +189,7 @@ impl Play {
         self.container_command(ContainerCommand::Connect {
             id: known.id,
             boot: known.boot + 1,
+            manager: 1,
             address: "10.0.0.1:1".into(),
             engine_container: None,
             labels: known.labels.clone(),

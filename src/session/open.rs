@@ -89,6 +89,7 @@ async fn open(
     let connect = Command::Container(ContainerCommand::Connect {
         id,
         boot,
+        manager: core.consensus.id(),
         address: address.to_string(),
         engine_container: hello.engine_container,
         labels: hello.labels,

@@ -24,14 +24,14 @@ fn the_last_hour_is_kept_also_after_the_session() {
     let samples = Arc::new(Samples::default());
     samples.take_at(ONE, after(0), &using(1, 1));
     assert!(
-        samples.since_at(ONE, Millis(0), after(0)).is_empty(),
+        samples.history_at(ONE, Millis(0), after(0)).samples.is_empty(),
         "no session"
     );
     let open = samples.open_at(ONE, name(1), after(0));
     for n in 0..1000 {
         samples.take_at(ONE, after(n * 5), &using(n, n * PAGE));
     }
-    let kept = samples.since_at(ONE, Millis(0), after(4995));
+    let kept = samples.history_at(ONE, Millis(0), after(4995)).samples;
     assert_eq!((kept.len(), kept[0].sample.cpu_millis), (MOST, 280));
     assert_eq!(
         kept[719],
@@ -41,11 +41,36 @@ fn the_last_hour_is_kept_also_after_the_session() {
         }
     );
     assert!(kept.is_sorted_by_key(|sampled| sampled.at));
-    assert_eq!(samples.since_at(ONE, after(4990), after(4995)).len(), 2);
+    assert_eq!(samples.history_at(ONE, after(4990), after(4995)).samples.len(), 2);
     drop(open);
-    assert_eq!(samples.since_at(ONE, Millis(0), after(4995)).len(), MOST);
-    assert_eq!(samples.since_at(ONE, Millis(0), after(4995 + 3600)).len(), 1);
-    assert!(samples.since_at(ONE, Millis(0), after(9000)).is_empty());
+    assert_eq!(
+        samples.history_at(ONE, Millis(0), after(4995)).samples.len(),
+        MOST
+    );
+    let last = samples.history_at(ONE, Millis(0), after(4995 + 3600));
+    assert_eq!(last.samples.len(), 1);
+    assert!(samples.history_at(ONE, Millis(0), after(9000)).samples.is_empty());
+}
+
+/// Whoever asks has to ask the other managers if, and only if, one of them may have a part.
+#[test]
+fn a_manager_knows_whether_it_held_the_session_all_the_time() {
+    let samples = Arc::new(Samples::default());
+    let whole = |since, now| samples.history_at(ONE, since, now).whole;
+    assert!(!whole(after(0), after(0)), "no session");
+    let first = samples.open_at(ONE, name(1), after(100));
+    assert!(!whole(after(99), after(100)) && whole(after(100), after(100)));
+    // The runner came again before the end of its former session was noticed.
+    let second = samples.open_at(ONE, name(1), after(200));
+    drop(first);
+    assert!(whole(after(100), after(200)));
+    // What is older than an hour nobody has.
+    assert!(!whole(Millis(0), after(3699)) && whole(Millis(0), after(3700)));
+    samples.take_at(ONE, after(3700), &using(1, 1));
+    drop(second);
+    assert!(!whole(after(3700), after(3700)), "it may be elsewhere now");
+    let _third = samples.open_at(ONE, name(1), after(3800));
+    assert!(!whole(after(3700), after(3800)), "it may have been elsewhere");
 }
 
 /// The bound that the module's documentation tells, for 5,000 containers.
@@ -71,7 +96,7 @@ fn what_comes_too_soon_or_is_beyond_all_bounds_does_no_harm() {
     for n in 0..100 {
         samples.take_at(ONE, Millis(START + n * 100), &using(n, 0));
     }
-    let kept = samples.since_at(ONE, Millis(0), after(10));
+    let kept = samples.history_at(ONE, Millis(0), after(10)).samples;
     assert_eq!(
         kept.iter().map(|s| s.sample.cpu_millis).collect::<Vec<_>>(),
         [0, 40, 80]
@@ -87,7 +112,7 @@ fn what_comes_too_soon_or_is_beyond_all_bounds_does_no_harm() {
         send_rate: all,
     };
     samples.take_at(ONE, after(60), &liar);
-    let kept = samples.since_at(ONE, after(60), after(60));
+    let kept = samples.history_at(ONE, after(60), after(60)).samples;
     assert!(kept[0].sample.memory_bytes <= 1 << 45 && kept[0].sample.send_rate <= 1 << 37);
 }
 

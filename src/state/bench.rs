@@ -372,6 +372,7 @@ pub(crate) fn connect(id: u64, boot: u64, theirs: Option<&str>, resources: Resou
     Command::Container(ContainerCommand::Connect {
         id: ContainerId(id),
         boot,
+        manager: 1,
         address: "10.0.0.1:1".into(),
         engine_container: theirs.map(str::to_owned),
         labels: Labels::default(),

@@ -71,6 +71,7 @@ impl State {
         let ContainerCommand::Connect {
             id,
             boot,
+            manager,
             address,
             engine_container,
             labels,
@@ -98,6 +99,7 @@ impl State {
             open.assessment = None;
         }
         open.connected = self.revision;
+        open.manager = Some(*manager);
         open.enrolled = true;
         open.fingerprint = None;
         if let Some(token) = open.invited.take() {
@@ -232,6 +234,7 @@ impl State {
             boot: 0,
             started: 0,
             connected: 0,
+            manager: None,
             silent_since: 0,
             ..(*dead).clone()
         };
@@ -284,6 +287,7 @@ impl State {
             boot: 0,
             started: 0,
             connected: 0,
+            manager: None,
             version: self.revision,
             registered_at: self.now,
         }
@@ -374,6 +378,7 @@ pub(super) fn vacant(known: &Container, state: ContainerState, reason: &str) -> 
         boot: 0,
         started: 0,
         connected: 0,
+        manager: None,
         silent_since: 0,
         assessment: None,
         ..known.clone()

@@ -168,6 +168,11 @@ impl State {
                 "container {name} does not know when its runner connected"
             ));
         }
+        if silent != container.manager.is_none() {
+            return violated(format!(
+                "container {name} does not know with which manager its runner connected"
+            ));
+        }
         let waits = matches!(container.state, ContainerState::Suspect | ContainerState::Lost);
         let known = container.silent_since != 0;
         if known != (waits && container.boot != 0) || container.silent_since > container.version {

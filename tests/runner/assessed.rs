@@ -148,7 +148,7 @@ async fn what_is_in_use_is_measured_and_stays_out_of_the_log() {
     let id = manager.container(ContainerState::Ready).await.id;
     assessed(&manager, "a look", |_| true).await;
     let before = manager.consensus.state().revision();
-    let taken = || manager.samples.since(id, Millis(0));
+    let taken = || manager.samples.history(id, Millis(0)).samples;
     eventually("two samples", || (taken().len() > 1).then_some(())).await;
     let [first, second] = taken()[..2] else { panic!() };
     let apart = second.at.since(first.at).as_secs();
@@ -233,7 +233,7 @@ async fn a_docker_containers_limits_are_seen() {
     );
     assert!(found.memory_bytes > 128 << 20, "of the machine");
     assert!(found.interpreters.is_empty(), "there is nothing but the binary");
-    let taken = || manager.samples.since(ready.id, Millis(0)).pop();
+    let taken = || manager.samples.history(ready.id, Millis(0)).samples.pop();
     let sample = eventually("a sample", taken).await.sample;
     assert!((1..=128 << 20).contains(&sample.memory_bytes), "{sample:?}");
     assert!(sample.cpu_millis <= 600, "{sample:?}");

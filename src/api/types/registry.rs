@@ -9,7 +9,7 @@ use crate::{
     model::{
         Agent, AgentId, AgentSpec, AgentState, Assessment, Capabilities, Container, ContainerId,
         ContainerState, Desired, Engine, EngineId, EngineState, EngineUrl, Generation, HealthStatus, Labels,
-        Millis, Name, Networks, PlacementId, Resources, Revision,
+        ManagerId, Millis, Name, Networks, PlacementId, Resources, Revision,
     },
     state::{ReplicaStatus, State},
 };
@@ -41,6 +41,9 @@ pub struct ContainerView {
     pub engine_container: Option<String>,
     /// Where its runner was last seen.
     pub address: Option<String>,
+    /// The manager that holds its runner's session; null while there is none.
+    #[schema(value_type = Option<u64>)]
+    pub manager: Option<ManagerId>,
     /// The key of a candidate that a scan found, which is what is approved: 64 hexadecimal digits.
     pub fingerprint: Option<String>,
     /// The image it was started from.
@@ -93,6 +96,7 @@ impl ContainerView {
             engine: container.engine.as_ref().map(|place| place.engine),
             engine_container: container.engine_container.clone(),
             address: container.address.clone(),
+            manager: container.holder(),
             fingerprint: container.fingerprint.clone(),
             image: container.image.clone(),
             networks: container.networks.clone(),

@@ -25,7 +25,8 @@ pub struct ContainerStats {
     /// The managers that had samples: each has those of the time when it held the container's session.
     #[schema(value_type = Vec<u64>)]
     pub managers: Vec<ManagerId>,
-    /// The managers that did not answer in time. What they have is missing.
+    /// The managers that did not answer in time. What they have is missing. If the manager that holds
+    /// the session has held it for all the time that was asked for, no other is asked.
     #[schema(value_type = Vec<u64>)]
     pub unanswered: Vec<ManagerId>,
 }

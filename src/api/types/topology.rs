@@ -9,7 +9,8 @@ use crate::model::{
 };
 
 /// Managers, engines, networks, containers and agents, and how they reach each other. What is registered is of one
-/// revision; round trips and sessions are what managers see just now.
+/// revision; round trips and sessions are what managers see just now. Of a manager that does not answer, the sessions
+/// are those that are registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Topology {
     /// The revision of what is registered.
@@ -23,8 +24,7 @@ pub struct Topology {
     pub engines: Vec<EngineNode>,
     /// The containers.
     pub containers: Vec<ContainerNode>,
-    /// The managers that did not answer in time. What they see is missing: their round trips, and which
-    /// sessions they hold.
+    /// The managers that did not answer in time. Their round trips are missing.
     #[schema(value_type = Vec<u64>)]
     pub unanswered: Vec<ManagerId>,
 }

@@ -14,6 +14,7 @@ async fn a_hello_makes_the_container_ready_and_the_first_list_is_not_older() {
     let container = bench.container(runner.id);
     assert_eq!((container.state, container.boot), (ContainerState::Ready, 5));
     assert!(container.connected > 0 && revision >= container.connected);
+    assert_eq!(container.holder(), Some(bench.consensus.id()));
     assert_eq!(agents, []);
     bench.stop().await;
 }
@@ -124,6 +125,7 @@ pub(super) fn connect(id: ContainerId, boot: u64) -> Command {
     Command::Container(ContainerCommand::Connect {
         id,
         boot,
+        manager: 2,
         address: "elsewhere".into(),
         engine_container: None,
         labels: Labels::default(),

@@ -79,6 +79,7 @@ fn connect() -> impl Strategy<Value = ContainerCommand> {
     (id(), 0..3u64, theirs()).prop_map(|(n, boot, engine_container)| ContainerCommand::Connect {
         id: ContainerId(n),
         boot,
+        manager: n % 3 + 1,
         address: "10.0.0.1:1".into(),
         engine_container,
         labels: Labels::default(),

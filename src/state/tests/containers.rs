@@ -18,6 +18,49 @@ fn a_runner_enrols_and_connects() {
 }
 
 #[test]
+fn a_record_names_the_manager_that_holds_its_session() {
+    let mut bench = StateBench::new();
+    bench.enroll(1, "web", None).unwrap();
+    assert_eq!(bench.container(1).holder(), None);
+    let connect = |bench: &mut StateBench, manager| {
+        bench.container_command(ContainerCommand::Connect {
+            id: ContainerId(1),
+            boot: 7,
+            manager,
+            address: "10.0.0.1:1".into(),
+            engine_container: None,
+            labels: Labels::default(),
+            capabilities: Capabilities::default(),
+            resources: Resources::default(),
+        })
+    };
+    for manager in [2, 3] {
+        connect(&mut bench, manager).unwrap();
+        assert_eq!(bench.container(1).holder(), Some(manager));
+    }
+    for (state, holder) in [
+        (ContainerState::Suspect, Some(3)),
+        (ContainerState::Lost, None),
+        // The verdict was taken back before the session had ended.
+        (ContainerState::Ready, Some(3)),
+    ] {
+        bench.judge(1, state, false).unwrap();
+        assert_eq!(bench.container(1).holder(), holder, "{state:?}");
+    }
+    let left = ContainerCommand::Leave {
+        id: ContainerId(1),
+        boot: 7,
+    };
+    bench.container_command(left).unwrap();
+    assert_eq!(bench.container(1).manager, None);
+
+    connect(&mut bench, 1).unwrap();
+    bench.judge(1, ContainerState::Lost, true).unwrap();
+    bench.enroll(2, "web", None).unwrap();
+    assert_eq!(bench.named("web").manager, None, "another runner took its place");
+}
+
+#[test]
 fn a_live_runners_name_is_not_given_away() {
     let mut bench = StateBench::new();
     bench.ready(1);

@@ -256,6 +256,7 @@ pub(super) fn world() -> Vec<Command> {
         commands.push(Command::Container(ContainerCommand::Connect {
             id: ContainerId(n),
             boot: 1,
+            manager: 1,
             address: "10.0.0.1:1".into(),
             engine_container: None,
             labels: Labels::default(),
